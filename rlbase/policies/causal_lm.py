@@ -1,0 +1,258 @@
+"""A causal language model as a policy: tokens are actions, the KV cache is the recurrent state.
+
+With the loader beside it, the only room that knows transformers (imported where it is used).
+Log-probabilities come from ``model.base_model`` and the output embeddings, so that the head runs
+where a token was chosen and nowhere else. Dropout stays off: a policy whose re-scored
+log-probabilities differ from the sampled ones has a ratio that is noise before the first update.
+Models that do something to the logits after the head (soft-capping, scaling) are refused.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from rlbase.types import Prompt
+from rlbase.validate import in_range
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@dataclass
+class LMState:
+    """What a language model remembers of its rows so far; `CausalLMPolicy.step` changes it in place."""
+
+    cache: Any
+    mask: Tensor | None  # [B, tokens so far], None when no row is padded
+    positions: Tensor | None  # [B, 1], the next token's position, None when no row is padded
+    length: int  # tokens in the longest row, the one about to be sampled included
+
+
+class CausalLMPolicy(nn.Module):
+    """The policy pi(token | prompt, earlier tokens) of a transformers causal language model.
+
+    pi = softmax(logits / temperature), for sampling and for re-scoring alike. Everything is
+    computed on the model's device, and answers come back on the device of the observation.
+
+    Args:
+        model: a causal LM of transformers (GPT-2, GPT-NeoX, Llama, ...), any float dtype.
+        tokenizer: kept for whoever has the policy in hand; not used here.
+        temperature: above 0; at 1 the model's own distribution.
+
+    Raises:
+        ValueError: when a prompt is empty or not left-padded, when a token is outside the
+            vocabulary, and when prompt and response together outgrow the model's context.
+
+    >>> import torch
+    >>> from rlbase.policies.load import random_policy
+    >>> from rlbase.types import Prompt
+    >>> policy = random_policy("gpt2", vocab_size=5)
+    >>> prompt = Prompt(torch.tensor([[0, 3], [1, 2]]), torch.tensor([[False, True], [True, True]]))
+    >>> state = policy.initial_state(prompt)
+    >>> tokens, logp, state = policy.step(prompt, state, torch.Generator().manual_seed(0))
+    >>> again, entropy = policy.evaluate(prompt, tokens[:, None])
+    >>> torch.allclose(again[:, 0], logp), entropy.shape
+    (True, torch.Size([2, 1]))
+    """
+
+    stateful = True
+
+    def __init__(self, model: nn.Module, tokenizer: Any = None, *, temperature: float = 1.0) -> None:
+        super().__init__()
+        ends_open = {"open_low": True, "open_high": True}
+        in_range("CausalLMPolicy", "temperature", temperature, 0.0, float("inf"), **ends_open)
+        config = cast(Any, model).config
+        for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
+            if getattr(config, name, None) not in (None, 1):
+                raise ValueError(
+                    f"CausalLMPolicy: models that change logits after the head ({name}) do not fit."
+                )
+        self.model = cast(Any, model)
+        self.tokenizer = tokenizer
+        self.temperature = temperature
+        self.context: int | None = getattr(config, "max_position_embeddings", None)
+        self.eval()
+
+    def train(self, mode: bool = True) -> CausalLMPolicy:
+        """Stay in evaluation mode whatever ``mode`` says, so that dropout is always off."""
+        return super().train(False)
+
+    def initial_state(self, obs: Prompt) -> LMState:
+        """An empty cache for the prompts ``obs``."""
+        from transformers import DynamicCache
+
+        _check_tokens(self.model.config.vocab_size, obs)
+        longest = int(obs.mask.sum(1).max())
+        return LMState(DynamicCache(), None, None, longest)
+
+    @torch.no_grad()
+    def step(
+        self, obs: Prompt | Tensor, state: LMState, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, LMState]:
+        """Sample the next token of every row: ``(tokens [B], logp [B], state)``.
+
+        ``obs`` is the `Prompt` at first and the latest tokens ``[B]`` from then on. Sampling
+        inverts the cumulative distribution at one uniform number a row: cheaper than a race
+        over the vocabulary, and one generator gives the same tokens on every device.
+        """
+        state.length += 1
+        _check_length(self.context, state.length)
+        device = self.model.device
+        if isinstance(obs, Prompt):
+            given, ids = obs.ids.device, obs.ids.to(device)
+            state.mask, positions = _mask_and_positions(obs.to(device), 0)
+            state.positions = None if positions is None else positions[:, -1:]
+        else:
+            given, ids = obs.device, obs.to(device)[:, None]
+            if state.mask is not None and state.positions is not None:
+                state.mask = torch.cat((state.mask, torch.ones_like(state.mask[:, :1])), 1)
+                state.positions = positions = state.positions + 1
+            else:
+                positions = None
+        hidden = _hidden(self.model.base_model, ids, state.mask, positions, state.cache)
+        probs = self._logits(hidden[:, -1]).softmax(-1)
+        # Double precision: over 50,000 tokens a running float32 sum loses the rare ones. MPS has no other.
+        cumulative = probs.cumsum(-1, dtype=torch.float32 if device.type == "mps" else torch.float64)
+        uniform = torch.rand(len(ids), 1, generator=generator, device=generator.device, dtype=torch.float32)
+        threshold = uniform.to(cumulative) * cumulative[:, -1:]
+        tokens = torch.searchsorted(cumulative, threshold, right=True).clamp_(max=probs.shape[-1] - 1)
+        logp = probs.gather(1, tokens).log_()
+        return tokens[:, 0].to(given), logp[:, 0].to(given), state
+
+    def evaluate(self, obs: Prompt, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the tokens ``actions [B, T]`` and entropies (nats), both ``[B, T]``.
+
+        One forward, with gradient. Tokens after the end of a response are scored like any
+        other: it is the rollout's mask, not a token's identity, that leaves them out.
+        """
+        if actions.ndim != 2 or actions.shape[1] == 0 or len(actions) != len(obs):
+            shape = list(actions.shape)
+            raise ValueError(f"CausalLMPolicy: actions must have shape [{len(obs)}, T], T >= 1, got {shape}.")
+        _check_tokens(self.model.config.vocab_size, obs, actions)
+        _check_length(self.context, int(obs.mask.sum(1).max()) + actions.shape[1])
+        # The state after the last token chooses nothing, so that token is not even fed.
+        states = state_features(self.model.base_model, obs, actions[:, :-1])
+        log_probs = self._logits(states).log_softmax(-1)
+        logp = log_probs.gather(-1, actions.to(log_probs.device)[..., None])[..., 0]
+        entropy = -(log_probs.exp() * log_probs).sum(-1)
+        return logp.to(actions.device), entropy.to(actions.device)
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        logits = self.model.get_output_embeddings()(hidden).float()
+        return logits if self.temperature == 1 else logits / self.temperature
+
+
+class LMCritic(nn.Module):
+    """A value for every state of a response: a linear head, zero at first, over a language model.
+
+    V(s_t) = w . h_t + b, where h_t is the final hidden state of the last token before action t.
+
+    Args:
+        policy: whose transformer to use.
+        share: False takes a trainable copy of it. True uses the policy's own weights, which stay
+            the policy's: ``parameters()`` and ``state_dict()`` of the critic are the head alone.
+        detach: True lets the value loss train the head only.
+
+    >>> import torch
+    >>> from rlbase.policies.load import random_policy
+    >>> from rlbase.types import Prompt
+    >>> critic = LMCritic(random_policy("gpt2", vocab_size=5))
+    >>> prompt = Prompt(torch.tensor([[0, 3]]), torch.tensor([[True, True]]))
+    >>> critic.value(prompt, torch.tensor([[1, 4, 2]])).tolist()
+    [[0.0, 0.0, 0.0, 0.0]]
+    """
+
+    def __init__(self, policy: CausalLMPolicy, *, share: bool = False, detach: bool = False) -> None:
+        super().__init__()
+        backbone = policy.model.base_model
+        self.backbone = None if share else copy.deepcopy(backbone)
+        self._shared: tuple[nn.Module, ...] = (
+            (backbone,) if share else ()
+        )  # a tuple hides it from parameters()
+        self.detach = detach
+        self.context = policy.context
+        weight = next(backbone.parameters())
+        self.head = nn.Linear(backbone.config.hidden_size, 1, device=weight.device, dtype=weight.dtype)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.eval()
+
+    def train(self, mode: bool = True) -> LMCritic:
+        """Stay in evaluation mode whatever ``mode`` says, so that dropout is always off."""
+        return super().train(False)
+
+    def value(self, obs: Prompt, actions: Tensor) -> Tensor:
+        """Values ``[B, T + 1]``: of the state before each token of ``actions [B, T]``, and after the last."""
+        backbone: Any = self._shared[0] if self.backbone is None else self.backbone
+        _check_tokens(backbone.config.vocab_size, obs, actions)
+        _check_length(self.context, int(obs.mask.sum(1).max()) + actions.shape[1])
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detach):
+            states = state_features(backbone, obs, actions)
+        return self.head(states)[..., 0].float().to(actions.device)
+
+
+def frozen_copy(module: Module) -> Module:
+    """A copy whose weights no longer train: the reference that a KL penalty holds on to.
+
+    >>> reference = frozen_copy(nn.Linear(2, 2))
+    >>> any(p.requires_grad for p in reference.parameters())
+    False
+    """
+    tokenizer = getattr(module, "tokenizer", None)  # shared: it is never changed, and slow to copy
+    memo = {} if tokenizer is None else {id(tokenizer): tokenizer}
+    return copy.deepcopy(module, memo).requires_grad_(False)
+
+
+def state_features(backbone: nn.Module, obs: Prompt, actions: Tensor) -> Tensor:
+    """Hidden states ``[B, T + 1, H]`` of the states before each of ``actions [B, T]`` and after the last.
+
+    Action t is chosen at the position of the token before it: the first at the prompt's last
+    token, the second at the first action. This is the one place that knows about the shift.
+    """
+    device = next(backbone.parameters()).device
+    ids = torch.cat((obs.ids, actions.to(obs.ids.device)), 1).to(device)
+    mask, positions = _mask_and_positions(obs.to(device), actions.shape[1])
+    return _hidden(backbone, ids, mask, positions, None)[:, obs.ids.shape[1] - 1 :]
+
+
+def _mask_and_positions(obs: Prompt, extra: int) -> tuple[Tensor | None, Tensor | None]:
+    """Attention mask and positions ``[B, P + extra]``; without padding None twice: models need neither."""
+    if bool(obs.mask.all()):
+        return None, None
+    mask = torch.cat((obs.mask, obs.mask.new_ones(len(obs), extra)), 1).long()
+    return mask, (mask.cumsum(1) - 1).clamp_(min=0)
+
+
+def _hidden(backbone: Any, ids: Tensor, mask: Tensor | None, positions: Tensor | None, cache: Any) -> Tensor:
+    """Final hidden states ``[B, S, H]`` of the tokens ``ids [B, S]``."""
+    if mask is None:
+        return backbone(ids, past_key_values=cache, use_cache=cache is not None)[0]
+    return backbone(
+        ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=cache is not None
+    )[0]
+
+
+def _check_tokens(vocab_size: int, obs: Prompt, actions: Tensor | None = None) -> None:
+    if obs.ids.ndim != 2 or obs.ids.shape != obs.mask.shape:
+        shapes = f"ids {list(obs.ids.shape)} and mask {list(obs.mask.shape)}"
+        raise ValueError(f"Prompt: ids and mask must both have shape [B, P], got {shapes}.")
+    if obs.ids.numel() == 0 or not bool(obs.mask.any(1).all()):
+        raise ValueError("Prompt: every prompt must have at least one token (the end-of-text token will do).")
+    if not bool((obs.mask[:, 1:] >= obs.mask[:, :-1]).all()):
+        raise ValueError("Prompt: prompts must be padded on the left (mask False, then True).")
+    for name, ids in (("prompt", obs.ids), ("action", actions)):
+        if ids is not None and ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= vocab_size):
+            worst = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
+            raise ValueError(f"CausalLMPolicy: {name} tokens must lie in 0..{vocab_size - 1}, got {worst}.")
+
+
+def _check_length(context: int | None, length: int) -> None:
+    if context is not None and length > context:
+        raise ValueError(
+            f"CausalLMPolicy: prompt and response together have {length} tokens, "
+            f"more than the model's context of {context}."
+        )
