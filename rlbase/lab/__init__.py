@@ -1,0 +1,133 @@
+"""Exercises that say which mistake you made: `check`, `hint`, `status`.
+
+>>> from rlbase.lab import check
+>>> result = check("predict-horizon", 9)
+✘ predict-horizon: 0.9 + 0.81 + ... = 9 leaves out the first reward, which is not discounted.
+  Next: hint("predict-horizon").
+>>> result.passed
+False
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from rlbase.lab import progress
+from rlbase.lab.diagnosis import diagnose
+from rlbase.lab.exercise import Case, Exercise, Mistake, band, choice, number
+from rlbase.lab.exercises import EXERCISES
+
+__all__ = [
+    "Case", "CheckFailed", "EXERCISES", "Exercise", "Mistake", "Result", "Status", "band", "check", "choice",
+    "find", "header", "hint", "number", "status",
+]
+
+_revealed: dict[str, int] = {}  # hint levels shown in this session: a fresh kernel starts again at the first
+
+
+class CheckFailed(AssertionError):
+    """A failed check in strict mode, as continuous integration uses it."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a check found; true when it passed. `check` has already printed it."""
+
+    name: str
+    passed: bool
+    diagnosis: str
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def _ipython_display_(self) -> None:
+        """Show nothing: the sentence stands above already."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """A table of exercises and what is passed; its text is its repr."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def find(name: str) -> Exercise:
+    """The exercise called ``name``.
+
+    Raises:
+        ValueError: there is none; the nearest name is suggested.
+    """
+    for exercise in EXERCISES:
+        if exercise.name == name:
+            return exercise
+    near = difflib.get_close_matches(str(name), [e.name for e in EXERCISES], n=1)
+    raise ValueError(f"There is no exercise {name!r}{f', did you mean {near[0]!r}?' if near else '.'}")
+
+
+def check(name: str, answer: Any, *, strict: bool | None = None) -> Result:
+    """Compare ``answer`` (a function, or a prediction) with the truth and say what is wrong with it.
+
+    Never raises because of the answer, so that the notebook runs on, unless ``strict`` is true
+    (default: the environment variable ``RLBASE_STRICT``), which is how CI runs worked solutions.
+
+    Raises:
+        ValueError: no exercise has this name.
+        CheckFailed: the answer is wrong and ``strict`` is on.
+    """
+    exercise = find(name)
+    diagnosis, remark = diagnose(exercise, answer)
+    if diagnosis:
+        message = f'✘ {name}: {diagnosis}\n  Next: hint("{name}").'
+    else:
+        message = f"✔ {name}: {exercise.verified}"
+        if not _strict():
+            remark = " ".join(filter(None, (remark, progress.record(name))))
+    print(message + (f"\n  {remark}" if remark else ""))
+    if diagnosis and (_strict() if strict is None else strict):
+        raise CheckFailed(f"{name}: {diagnosis}")
+    return Result(name, not diagnosis, diagnosis)
+
+
+def hint(name: str, level: int | None = None) -> None:
+    """Print the next hint: first the concept, then the formula, then the line.
+
+    Raises:
+        ValueError: no exercise has this name, or ``level`` is not 1, 2 or 3.
+    """
+    exercise = find(name)
+    last = len(exercise.hints)
+    shown = min(_revealed.get(name, 0) + 1, last) if level is None else level
+    if shown not in range(1, last + 1):
+        raise ValueError(f"hint: level must be 1 to {last}, got {level!r}.")
+    _revealed[name] = max(shown, _revealed.get(name, 0))
+    kind = ("concept", "formula", "line")[shown - 1]
+    left = last - shown
+    more = f"{left} more hint{'s' if left > 1 else ''} left." if left else "That was the last one."
+    print(f"Hint {shown} of {last} ({kind}): {exercise.hints[shown - 1]}\n{more}")
+
+
+def status() -> Status:
+    """The exercises by notebook and which are passed. In strict mode the table is blank, whatever was passed."""
+    passed, remark = (set(), "") if _strict() else progress.load()
+    lines = [remark] if remark else []
+    for notebook in sorted({e.notebook for e in EXERCISES}):
+        group = [e for e in EXERCISES if e.notebook == notebook]
+        lines.append(f"{notebook}  ({sum(e.name in passed for e in group)} of {len(group)})")
+        lines += [f"  {'✔' if e.name in passed else '·'} {e.name:<20} {e.minutes:>2} min  {e.title}" for e in group]
+    lines.append(f"Passed: {sum(e.name in passed for e in EXERCISES)} of {len(EXERCISES)}.")
+    return Status("\n".join(lines))
+
+
+def header(name: str) -> str:
+    """The Markdown with which a notebook introduces the exercise; copy it into a Markdown cell as it is."""
+    return find(name).header()
+
+
+def _strict() -> bool:
+    return os.environ.get("RLBASE_STRICT", "0") not in ("", "0")

@@ -1,0 +1,7 @@
+"""Exercises of notebook 02."""
+
+from __future__ import annotations
+
+from rlbase.lab.exercise import Exercise
+
+EXERCISES: tuple[Exercise, ...] = ()
