@@ -1,0 +1,40 @@
+"""Pictures that answer: scenes, live widgets, training dashboards and the course's explorers."""
+
+from rlbase.explore.figure import draw, png
+from rlbase.explore.live import (
+    Explorable,
+    LiveFigure,
+    buttons,
+    choice,
+    explore,
+    int_slider,
+    log_slider,
+    play,
+    slider,
+    toggle,
+)
+from rlbase.explore.scene import COLOURS, Band, Bars, Cells, Line, Note, Panel, Points, Scene
+
+__all__ = [
+    "COLOURS",
+    "Band",
+    "Bars",
+    "Cells",
+    "Explorable",
+    "Line",
+    "LiveFigure",
+    "Note",
+    "Panel",
+    "Points",
+    "Scene",
+    "buttons",
+    "choice",
+    "draw",
+    "explore",
+    "int_slider",
+    "log_slider",
+    "play",
+    "png",
+    "slider",
+    "toggle",
+]

@@ -1,0 +1,94 @@
+"""The saved picture: a scene drawn by matplotlib on its own light card.
+
+The card keeps the picture readable on a dark page; the live picture needs none, since its text takes
+the page's colours. Matplotlib is imported when the first picture is drawn.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import textwrap
+from typing import TYPE_CHECKING
+
+from rlbase.explore.geometry import Box, Dot, Poly, Words
+from rlbase.explore.layout import layout
+from rlbase.explore.scene import Scene
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = {"ink": "#1f2328", "soft": "#57606a", "grid": "#e4e7eb", "card": "#ffffff"}
+FONTS = ["Inter", "Segoe UI", "Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans"]
+
+
+def draw(scene: Scene) -> Figure:
+    """A matplotlib figure of the scene, 100 pixels to the inch.
+
+    >>> from rlbase.explore import Line, Panel, Scene
+    >>> draw(Scene([Panel([Line([0, 1], [2, 5])])])).get_size_inches().tolist()
+    [7.6, 3.3]
+    """
+    from matplotlib.figure import Figure
+
+    caption = textwrap.wrap(scene.caption, int(scene.width / 6.6))
+    height = scene.height + 18 * len(caption) + (8 if caption else 0)
+    figure = Figure(figsize=(scene.width / 100, height / 100), dpi=100, facecolor=INK["card"])
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, scene.width), ylim=(height, 0))
+    axes.set_axis_off()
+    for i, shape in enumerate(layout(scene)):
+        _add(axes, shape, i)
+    for row, line in enumerate(caption):
+        _add(axes, Words(10, scene.height + 14 + 18 * row, line, color="soft"), 10_000)
+    return figure
+
+
+def png(scene: Scene, *, dpi: int = 170) -> bytes:
+    """The scene as the bytes of a PNG file, with its description inside (``Description``)."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"font.family": "sans-serif", "font.sans-serif": _installed_fonts()}):
+        draw(scene).savefig(buffer, format="png", dpi=dpi, metadata={"Description": scene.alt})
+    return buffer.getvalue()
+
+
+def png_base64(scene: Scene) -> str:
+    """The PNG as base64 text, the form in which notebooks keep pictures."""
+    return base64.b64encode(png(scene)).decode("ascii")
+
+
+def _installed_fonts() -> list[str]:
+    from matplotlib import font_manager
+
+    known = {font.name for font in font_manager.fontManager.ttflist}
+    # DejaVu alone has every sign a label may use, so it stays at the end as the fallback.
+    return [name for name in FONTS if name in known]
+
+
+def _add(axes: Axes, shape: Poly | Box | Dot | Words, order: int) -> None:
+    from matplotlib.patches import Circle, FancyBboxPatch, Polygon
+
+    color = INK.get(shape.color, shape.color)
+    if isinstance(shape, Words):
+        weight = "bold" if shape.bold else "normal"
+        side = {"start": "left", "middle": "center", "end": "right"}[shape.anchor]
+        axes.text(
+            shape.x, shape.y, shape.text, fontsize=shape.size * 0.72, color=color, ha=side, va="baseline",
+            fontweight=weight, zorder=order, parse_math=False,
+        )  # fmt: skip
+    elif isinstance(shape, Dot):
+        face = "none" if shape.hollow else color
+        axes.add_patch(Circle((shape.x, shape.y), shape.radius, fc=face, ec=color, lw=1.3, zorder=order))
+    elif isinstance(shape, Box):
+        style = f"round,pad=0,rounding_size={min(shape.radius, shape.width / 2, shape.height / 2)}"
+        box = FancyBboxPatch((shape.x, shape.y), shape.width, shape.height, boxstyle=style)
+        box.set(facecolor=color, edgecolor="none", alpha=shape.opacity, zorder=order)
+        axes.add_patch(box)
+    elif shape.filled:
+        axes.add_patch(Polygon(shape.points, fc=color, ec="none", alpha=shape.opacity, zorder=order))
+    else:
+        xs, ys = zip(*shape.points, strict=True)
+        dash = (0, tuple(v * 0.72 / (shape.width * 0.72) for v in shape.dash)) if shape.dash else "-"
+        axes.plot(xs, ys, color=color, lw=shape.width * 0.72, ls=dash, zorder=order, solid_capstyle="round")

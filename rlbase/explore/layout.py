@@ -1,0 +1,230 @@
+"""From a scene to shapes in pixels: the one place that knows axes, ticks and legends.
+
+Both renderers draw the four shapes of `rlbase.explore.geometry` and nothing else, so the live picture
+and the saved one agree. Colours besides those of `scene.COLOURS`, "ink", "soft" and "grid", follow the
+page's theme.
+"""
+
+from __future__ import annotations
+
+import math
+
+from rlbase.explore.geometry import (
+    Axes,
+    Box,
+    Dot,
+    Poly,
+    Shape,
+    Words,
+    clip_runs,
+    linear_ticks,
+    log_ticks,
+    ramp,
+    text_on,
+)
+from rlbase.explore.scene import COLOURS, Band, Bars, Cells, Line, Mark, Note, Panel, Points, Scene, number
+
+CHAR = 0.59  # mean width of a character, in font sizes
+
+
+def layout(scene: Scene) -> list[Shape]:
+    """All shapes of a scene, in drawing order."""
+    gap, pad = 34.0, 10.0
+    room = scene.width - 2 * pad - gap * (len(scene.panels) - 1)
+    total = sum(panel.weight for panel in scene.panels)
+    widths = [room * panel.weight / total for panel in scene.panels]
+    rows = max(len(_legend_rows(p, w)) for p, w in zip(scene.panels, widths, strict=True))
+    shapes: list[Shape] = []
+    left = pad
+    for panel, width in zip(scene.panels, widths, strict=True):
+        shapes += _panel(panel, left, width, scene.height, rows)
+        left += width + gap
+    return shapes
+
+
+def _panel(panel: Panel, left: float, width: float, height: float, legend_rows: int) -> list[Shape]:
+    top = 30.0 + 20.0 * legend_rows + (20.0 if panel.y_label else 4.0)
+    cells = next((m for m in panel.marks if isinstance(m, Cells)), None)
+    if cells is not None:
+        shapes: list[Shape] = [Words(left, 17, panel.title, size=14, bold=True)]
+        return shapes + _cells(cells, left, top - 16, width, height - top - 20)
+    bottom = height - (46.0 if panel.x_label else 28.0)
+    x_range, y_range = _x_range(panel), _y_range(panel)
+    y_ticks = linear_ticks(*y_range, max(2, int((bottom - top) / 48)))
+    margin = max((len(text) for _, text in y_ticks), default=0) * 12 * CHAR + 8
+    axes = Axes(left + margin, top, width - margin, bottom - top, x_range, y_range, panel.x_log)
+    shapes = [Words(axes.left, 17, panel.title, size=14, bold=True)]
+    for row, entries in enumerate(_legend_rows(panel, axes.width)):
+        shapes += _legend(entries, axes.left, 38 + 20 * row)
+    shapes += _frame(panel, axes, y_ticks)
+    bars = [m for m in panel.marks if isinstance(m, Bars)]
+    for mark in panel.marks:
+        shapes += _bars(mark, bars.index(mark), len(bars), axes) if isinstance(mark, Bars) else _mark(mark, axes)
+    return shapes
+
+
+def _frame(panel: Panel, axes: Axes, y_ticks: list[tuple[float, str]]) -> list[Shape]:
+    shapes: list[Shape] = []
+    right, bottom = axes.left + axes.width, axes.top + axes.height
+    if panel.y_label:
+        shapes.append(Words(axes.left, axes.top - 11, panel.y_label, color="soft"))
+    for value, text in y_ticks:
+        y = axes.y(value)
+        shapes.append(Poly(((axes.left, y), (right, y)), "grid"))
+        shapes.append(Words(axes.left - 7, y + 4, text, color="soft", anchor="end"))
+    if panel.categories:
+        step = axes.width / len(panel.categories)
+        for i, name in enumerate(panel.categories):
+            shapes.append(Words(axes.left + (i + 0.5) * step, bottom + 18, name, color="soft", anchor="middle"))
+    else:
+        ticks = log_ticks(*axes.x_range) if panel.x_log else linear_ticks(*axes.x_range, max(2, int(axes.width / 62)))
+        for value, text in ticks:
+            x = axes.x(value)
+            shapes.append(Poly(((x, bottom), (x, bottom + 4)), "soft"))
+            shapes.append(Words(x, bottom + 18, text, color="soft", anchor="middle"))
+    shapes.append(Poly(((axes.left, bottom), (right, bottom)), "soft"))
+    if panel.x_label:
+        shapes.append(Words(right, bottom + 38, panel.x_label, color="soft", anchor="end"))
+    return shapes
+
+
+def _mark(mark: Mark, axes: Axes) -> list[Shape]:
+    if isinstance(mark, Line):
+        dash = (6.0, 4.0) if mark.dashed else ()
+        points = [(axes.x(x), axes.y(y)) for x, y in zip(mark.x, mark.y, strict=True)]
+        return [Poly(tuple(run), COLOURS[mark.color], mark.width, dash) for run in clip_runs(points, axes)]
+    if isinstance(mark, Points):
+        places = [(axes.x(x), axes.y(y)) for x, y in zip(mark.x, mark.y, strict=True)]
+        return [Dot(x, y, mark.size, COLOURS[mark.color], mark.hollow) for x, y in places if axes.holds(x, y)]
+    if isinstance(mark, Band):
+        low, high = axes.y_range
+        lower = [(axes.x(x), axes.y(min(max(y, low), high))) for x, y in zip(mark.x, mark.low, strict=True)]
+        upper = [(axes.x(x), axes.y(min(max(y, low), high))) for x, y in zip(mark.x, mark.high, strict=True)]
+        return [Poly((*lower, *reversed(upper)), COLOURS[mark.color], filled=True, opacity=0.16)]
+    if isinstance(mark, Note):
+        x = min(max(axes.x(mark.x), axes.left), axes.left + axes.width)
+        y = min(max(axes.y(mark.y), axes.top + 10), axes.top + axes.height - 4)
+        return [Words(x, y, mark.text, color=COLOURS[mark.color], anchor=mark.anchor, bold=True)]
+    return []
+
+
+def _bars(mark: Bars, index: int, count: int, axes: Axes) -> list[Shape]:
+    step = axes.width / len(mark.heights)
+    width = min(step * 0.78 / count, 46.0)
+    zero = axes.y(min(max(0.0, axes.y_range[0]), axes.y_range[1]))
+    shapes: list[Shape] = []
+    for i, value in enumerate(mark.heights):
+        x = axes.left + (i + 0.5) * step + (index - count / 2) * width
+        tip = axes.y(min(max(value, axes.y_range[0]), axes.y_range[1]))
+        shapes.append(Box(x + 1, min(tip, zero), width - 2, abs(zero - tip), COLOURS[mark.color]))
+        text = number(round(value, 2))
+        if len(text) * 11 * CHAR <= width + 4:
+            y = tip - 5 if value >= 0 else tip + 13
+            shapes.append(Words(x + width / 2, y, text, size=11, color="soft", anchor="middle"))
+    return shapes
+
+
+def _cells(cells: Cells, left: float, top: float, width: float, height: float) -> list[Shape]:
+    rows, columns = len(cells.values), len(cells.values[0])
+    side = min(width / columns, height / rows, 64.0)
+    flat = [v for row in cells.values for v in row if v is not None]
+    low = min(flat) if cells.low is None else cells.low
+    high = max(flat) if cells.high is None else cells.high
+    shapes: list[Shape] = []
+    for r, row in enumerate(cells.values):
+        for c, value in enumerate(row):
+            x, y = left + c * side, top + r * side
+            if value is None:
+                shapes.append(Box(x + 1, y + 1, side - 2, side - 2, "grid"))
+                continue
+            fill = ramp((value - low) / (high - low) if high > low else 0.5)
+            shapes.append(Box(x + 1, y + 1, side - 2, side - 2, fill))
+            ink = text_on(fill)
+            arrow = cells.arrows[r][c] if cells.arrows else None
+            text = cells.texts[r][c] if cells.texts else number(round(value, 2))
+            drop = 0.84 if arrow else 0.6
+            if arrow:
+                shapes += _arrow(x + side / 2, y + side * (0.36 if side >= 26 else 0.5), side * 0.2, arrow, ink)
+            size = min(12.0, side * 0.27)
+            if size >= 7:
+                shapes.append(Words(x + side / 2, y + side * drop, text, size, ink, "middle"))
+    return shapes + _scale(cells.label, low, high, left, top + rows * side + 14, min(width, columns * side))
+
+
+def _scale(label: str, low: float, high: float, left: float, top: float, width: float) -> list[Shape]:
+    first, last = f"{label}  {number(round(low, 2))}", number(round(high, 2))
+    x = left + len(first) * 12 * CHAR + 8
+    span = max(40.0, left + width - x - len(last) * 12 * CHAR - 10)
+    shapes: list[Shape] = [Words(left, top + 10, first, color="soft")]
+    shapes += [Box(x + span * i / 24, top + 1, span / 24 + 0.4, 10, ramp(i / 23), radius=0) for i in range(24)]
+    return [*shapes, Words(x + span + 8, top + 10, last, color="soft")]
+
+
+def _arrow(x: float, y: float, reach: float, way: tuple[float, float], color: str) -> list[Shape]:
+    norm = math.hypot(*way)
+    dx, dy = way[0] / norm * reach, way[1] / norm * reach
+    tip, tail = (x + dx, y + dy), (x - dx, y - dy)
+    wing = [(tip[0] - 0.8 * dx + s * 0.7 * dy, tip[1] - 0.8 * dy - s * 0.7 * dx) for s in (1, -1)]
+    return [Poly((tail, tip), color, 1.8), Poly((wing[0], tip, wing[1]), color, 1.8)]
+
+
+def _legend_rows(panel: Panel, width: float) -> list[list[Mark]]:
+    """The labelled marks, broken into rows that fit ``width``."""
+    rows: list[list[Mark]] = []
+    used = width
+    for mark in panel.marks:
+        if isinstance(mark, Note | Cells) or not mark.label:
+            continue
+        need = _entry_width(mark)
+        if not rows or used + need > width:
+            rows.append([])
+            used = 0
+        rows[-1].append(mark)
+        used += need
+    return rows
+
+
+def _entry_width(mark: Mark) -> float:
+    return 0.0 if isinstance(mark, Note) else 26 + len(mark.label) * 12 * CHAR + 12
+
+
+def _legend(entries: list[Mark], left: float, y: float) -> list[Shape]:
+    shapes: list[Shape] = []
+    for mark in entries:
+        if isinstance(mark, Note | Cells):
+            continue
+        color = COLOURS[mark.color]
+        if isinstance(mark, Line):
+            dash = (6.0, 4.0) if mark.dashed else ()
+            shapes.append(Poly(((left, y - 4), (left + 20, y - 4)), color, mark.width, dash))
+        elif isinstance(mark, Points):
+            shapes.append(Dot(left + 10, y - 4, min(mark.size, 5), color, mark.hollow))
+        else:
+            shapes.append(Box(left + 4, y - 10, 12, 12, color, opacity=0.3 if isinstance(mark, Band) else 1))
+        shapes.append(Words(left + 26, y, mark.label))
+        left += _entry_width(mark)
+    return shapes
+
+
+def _x_range(panel: Panel) -> tuple[float, float]:
+    values = [v for m in panel.marks if isinstance(m, Line | Points | Band) for v in m.x]
+    if panel.x_range or not values:
+        return panel.x_range or ((0.1, 10.0) if panel.x_log else (0.0, 1.0))
+    low, high = min(values), max(values)
+    if panel.x_log:
+        return (low, high) if high > low else (low / 2, high * 2)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _y_range(panel: Panel) -> tuple[float, float]:
+    if panel.y_range:
+        return panel.y_range
+    values = [v for m in panel.marks if isinstance(m, Line | Points) for v in m.y]
+    values += [v for m in panel.marks if isinstance(m, Band) for v in (*m.low, *m.high)]
+    bars = [v for m in panel.marks if isinstance(m, Bars) for v in m.heights]
+    values += [*bars, 0.0] if bars else []
+    if not values:
+        return (0.0, 1.0)
+    low, high = min(values), max(values)
+    pad = 0.06 * (high - low) or max(0.5, abs(high) * 0.1)
+    return (low if bars and low == 0 else low - pad, high if bars and high == 0 else high + pad * (2 if bars else 1))

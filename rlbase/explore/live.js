@@ -1,0 +1,65 @@
+// Draws a list of shapes [tag, attributes, text] as SVG. Nodes are kept and patched in place:
+// an attribute that did not change is not touched, so a key press costs a few DOM writes.
+const NS = "http://www.w3.org/2000/svg";
+
+function patch(svg, seen, shapes) {
+  shapes.forEach(([tag, attributes, text], i) => {
+    let slot = seen[i];
+    if (!slot || slot.tag !== tag) {
+      const node = document.createElementNS(NS, tag);
+      if (slot) svg.replaceChild(node, slot.node);
+      else svg.appendChild(node);
+      slot = seen[i] = { tag, node, attributes: {}, text: "" };
+    }
+    for (const name of Object.keys(slot.attributes)) {
+      if (!(name in attributes)) slot.node.removeAttribute(name);
+    }
+    for (const [name, value] of Object.entries(attributes)) {
+      if (slot.attributes[name] !== value) slot.node.setAttribute(name, value);
+    }
+    if (slot.text !== (text ?? "")) slot.node.textContent = slot.text = text ?? "";
+    slot.attributes = attributes;
+  });
+  for (const extra of seen.splice(shapes.length)) extra.node.remove();
+}
+
+function nameControls(element, labels) {
+  // Sliders get their spoken name here: the toolkit shows a label but does not tie it to the handle.
+  const root = element.closest(".rlbase-explorable");
+  for (const [name, label] of Object.entries(labels)) {
+    root?.querySelectorAll(`.${name} [role=slider]`).forEach((handle) => handle.setAttribute("aria-label", label));
+  }
+}
+
+function render({ model, el }) {
+  const figure = document.createElement("figure");
+  figure.className = "rlbase-scene";
+  const svg = document.createElementNS(NS, "svg");
+  svg.setAttribute("role", "img");
+  const caption = document.createElement("figcaption");
+  caption.setAttribute("aria-live", "polite");
+  figure.append(svg, caption);
+  el.append(figure);
+  const seen = [];
+
+  function update() {
+    const scene = JSON.parse(model.get("scene"));
+    svg.setAttribute("viewBox", `0 0 ${scene.width} ${scene.height}`);
+    svg.style.maxWidth = `${scene.width}px`;
+    svg.setAttribute("aria-label", scene.alt);
+    patch(svg, seen, scene.shapes);
+    caption.style.maxWidth = `${scene.width}px`;
+    if (caption.textContent !== scene.caption) caption.textContent = scene.caption;
+    svg.dataset.frame = scene.frame;
+  }
+
+  update();
+  model.on("change:scene", update);
+  const timer = setTimeout(() => nameControls(el, model.get("labels")), 300);
+  return () => {
+    clearTimeout(timer);
+    model.off("change:scene", update);
+  };
+}
+
+export default { render };

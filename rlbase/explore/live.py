@@ -1,0 +1,213 @@
+"""The live picture: Python computes a scene, the page draws it as SVG and keeps its nodes.
+
+One widget shows any scene. An `Explorable` binds it to controls: a key press sends the new value, Python
+computes the next scene, and only the shapes that changed are touched in the page.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import ipywidgets as W
+import traitlets
+
+from rlbase.explore.geometry import Box, Dot, Poly, Shape, Words
+from rlbase.explore.layout import layout
+from rlbase.explore.scene import Scene
+
+HERE = Path(__file__).parent
+THEME = {name: f"var(--rl-{name})" for name in ("ink", "soft", "grid")}
+
+
+def to_json(scene: Scene, frame: int = 0) -> str:
+    """The scene as the page reads it: shapes ``[tag, attributes, text]``, alt text and caption."""
+    page = {
+        "width": scene.width,
+        "height": scene.height,
+        "alt": scene.alt,
+        "caption": scene.caption,
+        "frame": frame,
+        "shapes": [_svg(shape) for shape in layout(scene)],
+    }
+    return json.dumps(page, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+
+
+def _svg(shape: Shape) -> list[Any]:
+    color = THEME.get(shape.color, shape.color)
+    if isinstance(shape, Words):
+        attributes = {"x": f"{shape.x:.1f}", "y": f"{shape.y:.1f}", "fill": color, "font-size": f"{shape.size:g}"}
+        attributes["text-anchor"] = shape.anchor
+        if shape.bold:
+            attributes["font-weight"] = "600"
+        return ["text", attributes, shape.text]
+    if isinstance(shape, Dot):
+        paint = {"fill": "none", "stroke": color, "stroke-width": "1.8"} if shape.hollow else {"fill": color}
+        return ["circle", {"cx": f"{shape.x:.1f}", "cy": f"{shape.y:.1f}", "r": f"{shape.radius:g}", **paint}]
+    if isinstance(shape, Box):
+        place = {"x": shape.x, "y": shape.y, "width": max(shape.width, 0), "height": max(shape.height, 0)}
+        attributes = {name: f"{value:.1f}" for name, value in place.items()}
+        return ["rect", attributes | {"rx": f"{shape.radius:g}", "fill": color, "opacity": f"{shape.opacity:g}"}]
+    path = "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
+    if shape.filled:
+        return ["path", {"d": path + "Z", "fill": color, "opacity": f"{shape.opacity:g}"}]
+    line = {"d": path, "fill": "none", "stroke": color, "stroke-width": f"{shape.width:g}"}
+    line |= {"stroke-linejoin": "round", "stroke-linecap": "butt" if shape.dash else "round"}
+    return ["path", line | ({"stroke-dasharray": " ".join(map(str, shape.dash))} if shape.dash else {})]
+
+
+class LiveFigure(anywidget.AnyWidget):
+    """A scene in the page; `show` puts another one in its place."""
+
+    _esm = HERE / "live.js"
+    _css = HERE / "live.css"
+    scene = traitlets.Unicode().tag(sync=True)
+    labels = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, scene: Scene) -> None:
+        self.current = scene
+        self.frames = 0
+        super().__init__(scene=to_json(scene))
+
+    def show(self, scene: Scene) -> None:
+        """Draw ``scene`` in place of the one that is shown."""
+        self.current = scene
+        self.frames += 1
+        self.scene = to_json(scene, self.frames)
+
+    def __repr__(self) -> str:
+        return f"LiveFigure({self.current!r})"
+
+    def _repr_mimebundle_(self, **arguments: Any) -> tuple[dict, dict]:
+        return with_picture(super()._repr_mimebundle_(**arguments), self.current, repr(self))
+
+
+def with_picture(bundle: Any, scene: Scene, text: str) -> tuple[dict, dict]:
+    """A widget's display data, with a still picture for pages that cannot run it."""
+    from rlbase.explore.figure import png_base64
+
+    data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+    still = {"text/plain": text, "image/png": png_base64(scene)}
+    return {**data, **still}, {**metadata, "image/png": {"alt": scene.alt}}
+
+
+def slider(value: float, low: float, high: float, *, step: float, label: str, form: str = ".2f") -> W.FloatSlider:
+    """A slider over ``low..high``; arrow keys move it by ``step``."""
+    return W.FloatSlider(value, min=low, max=high, step=step, description=label, readout_format=form)
+
+
+def int_slider(value: int, low: int, high: int, *, label: str, step: int = 1) -> W.IntSlider:
+    """A slider over whole numbers."""
+    return W.IntSlider(value, min=low, max=high, step=step, description=label)
+
+
+def log_slider(value: float, low: float, high: float, *, label: str, steps: int = 20) -> W.FloatLogSlider:
+    """A slider that moves by equal factors, ``steps`` of them to a factor of ten."""
+    from math import log10
+
+    return W.FloatLogSlider(
+        value, base=10, min=log10(low), max=log10(high), step=1 / steps, description=label, readout_format=".3g"
+    )
+
+
+def choice(value: Any, options: Any, *, label: str) -> W.Dropdown:
+    """A drop-down list; ``options`` are values or (label, value) pairs."""
+    return W.Dropdown(options=options, value=value, description=label)
+
+
+def buttons(value: Any, options: Any, *, label: str) -> W.ToggleButtons:
+    """A few alternatives side by side."""
+    return W.ToggleButtons(options=options, value=value, description=label)
+
+
+def toggle(value: bool, *, label: str) -> W.Checkbox:
+    """On or off."""
+    return W.Checkbox(value, description=label, indent=False)
+
+
+def play(value: int, low: int, high: int, *, label: str, interval_ms: int = 120) -> W.Play:
+    """A play button that counts from ``low`` to ``high``."""
+    return W.Play(value=value, min=low, max=high, interval=interval_ms, description=label)
+
+
+class Explorable(W.VBox):
+    """Controls bound to a computation, and the picture of its result.
+
+    ``compute(**values)`` is called with one keyword for each control and returns a `Scene`. A fault in
+    it stands as one sentence under the picture, which keeps its last good state.
+    """
+
+    def __init__(self, compute: Callable[..., Scene], controls: Mapping[str, W.Widget]) -> None:
+        self.compute = compute
+        self.controls = dict(controls)
+        self.figure = LiveFigure(compute(**self.values))
+        self._error = W.HTML(layout=W.Layout(display="none"))
+        self._error.add_class("rlbase-error")
+        rows = [_dress(name, control) for name, control in self.controls.items()]
+        self.figure.labels = {_css(name): getattr(c, "description", name) for name, c in self.controls.items()}
+        row = W.Box(rows, layout=W.Layout(flex_flow="row wrap", align_items="center"))
+        super().__init__([row, self.figure, self._error])
+        self.add_class("rlbase-explorable")
+        for control in self.controls.values():
+            control.observe(self._changed, names="value")
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What each control stands at."""
+        return {name: getattr(control, "value") for name, control in self.controls.items()}  # noqa: B009
+
+    @property
+    def scene(self) -> Scene:
+        """The scene that is shown."""
+        return self.figure.current
+
+    def _changed(self, _change: Any) -> None:
+        try:
+            self.figure.show(self.compute(**self.values))
+        except Exception as fault:  # shown to the learner: a traceback would end up in a log nobody opens
+            words = html.escape(str(fault).split("\n")[0] or type(fault).__name__)
+            self._error.value = f'<div role="alert">{words}</div>'
+            self._error.layout.display = ""
+        else:
+            self._error.layout.display = "none"
+
+    def __repr__(self) -> str:
+        return f"Explorable({', '.join(self.controls)})"
+
+    def _repr_mimebundle_(self, **arguments: Any) -> tuple[dict, dict]:
+        return with_picture(super()._repr_mimebundle_(**arguments), self.scene, repr(self))
+
+
+def explore(compute: Callable[..., Scene], controls: Mapping[str, W.Widget]) -> Explorable:
+    """Bind controls to ``compute``: every move of a control computes and draws a new scene.
+
+    >>> from rlbase.explore import Line, Panel, Scene, explore, slider
+    >>> def halves(top): return Scene([Panel([Line([0, 1], [0, top / 2], label="half")])])
+    >>> explore(halves, {"top": slider(1.0, 0.0, 2.0, step=0.1, label="top")})
+    Explorable(top)
+    """
+    return Explorable(compute, controls)
+
+
+def _css(name: str) -> str:
+    return f"rlbase-{name.replace('_', '-')}"
+
+
+def _dress(name: str, control: W.Widget) -> W.Widget:
+    """Give a control its class name and room for its words."""
+    assert isinstance(control, W.DOMWidget)
+    control.add_class(_css(name))
+    if isinstance(control, W.Play):
+        number = W.IntSlider(control.value, min=control.min, max=control.max, description=control.description)
+        W.jslink((control, "value"), (number, "value"))
+        number.add_class(_css(name))
+        return W.HBox([control, number])
+    if isinstance(control, W.FloatSlider | W.IntSlider | W.FloatLogSlider):
+        control.continuous_update = True
+        control.layout.width = "360px"
+        control.style.description_width = "initial"
+    return control

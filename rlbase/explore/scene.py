@@ -1,0 +1,264 @@
+"""A picture as plain numbers: what is drawn, never how.
+
+A `Scene` is a row of panels, a `Panel` a list of marks on one pair of axes. The same scene becomes an
+SVG in a live page (`rlbase.explore.live`) and a PNG in a saved notebook (`rlbase.explore.figure`), and
+tells its content in words (`Scene.alt`), computed from the very numbers it draws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+# One colour per quantity, the same in every picture of the course. All six are mid-tones, at least 3:1
+# against white and against a dark page, and apart from one another in simulated colour blindness.
+COLOURS = {
+    "reference": "#6f7680",  # where the policy started, or what it is held to
+    "truth": "#17a07a",  # the known answer
+    "policy": "#3a6fe0",  # what was learned
+    "reward": "#c98500",  # what was paid
+    "wrong": "#d4402a",  # the variant that must fail
+    "other": "#b565b0",  # clip range, estimator, second thought
+}
+
+
+def numbers(where: str, values: Any) -> tuple[float, ...]:
+    """A tuple of finite floats from a tensor, an array or a sequence.
+
+    Raises ``ValueError`` when a value is NaN or infinite: a picture must not hide it.
+
+    >>> numbers("example", [1, 2])
+    (1.0, 2.0)
+    """
+    listed = values.tolist() if hasattr(values, "tolist") else list(values)
+    out = tuple(float(v) for v in listed)
+    for i, v in enumerate(out):
+        if not math.isfinite(v):
+            raise ValueError(f"{where}: every number must be finite to be drawn, got {v} at position {i}.")
+    return out
+
+
+def _check_mark(where: str, color: str, *lengths: int) -> None:
+    if color not in COLOURS:
+        raise ValueError(f"{where}: color must be one of {', '.join(COLOURS)}, got {color!r}.")
+    if len(set(lengths)) > 1:
+        raise ValueError(f"{where}: x and y must be equally long, got {' and '.join(map(str, lengths))}.")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve through the points ``(x[i], y[i])``; an empty ``label`` keeps it out of the legend."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    color: str = "policy"
+    label: str = ""
+    dashed: bool = False
+    width: float = 2.5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "x", numbers("Line.x", self.x))
+        object.__setattr__(self, "y", numbers("Line.y", self.y))
+        _check_mark("Line", self.color, len(self.x), len(self.y))
+
+
+@dataclass(frozen=True)
+class Points:
+    """Dots at ``(x[i], y[i])``; ``hollow`` ones are rings."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    color: str = "policy"
+    label: str = ""
+    size: float = 4.0
+    hollow: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "x", numbers("Points.x", self.x))
+        object.__setattr__(self, "y", numbers("Points.y", self.y))
+        _check_mark("Points", self.color, len(self.x), len(self.y))
+
+
+@dataclass(frozen=True)
+class Band:
+    """The area between ``low`` and ``high`` along ``x``: a spread, an allowed range."""
+
+    x: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    color: str = "policy"
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("x", "low", "high"):
+            object.__setattr__(self, name, numbers(f"Band.{name}", getattr(self, name)))
+        _check_mark("Band", self.color, len(self.x), len(self.low), len(self.high))
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One bar per category of the panel; several `Bars` in a panel stand side by side."""
+
+    heights: Sequence[float]
+    color: str = "policy"
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "heights", numbers("Bars.heights", self.heights))
+        _check_mark("Bars", self.color)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A table of numbers as shades, ``values[row][column]`` with row 0 on top.
+
+    ``None`` is a wall. ``arrows`` holds for each cell a direction ``(dx, dy)`` (dy down) or None,
+    ``texts`` what is written instead of the number.
+    """
+
+    values: Sequence[Sequence[float | None]]
+    arrows: Sequence[Sequence[tuple[float, float] | None]] | None = None
+    texts: Sequence[Sequence[str]] | None = None
+    low: float | None = None
+    high: float | None = None
+    label: str = "value"
+
+    def __post_init__(self) -> None:
+        rows = [[None if v is None else float(v) for v in row] for row in self.values]
+        if len({len(row) for row in rows}) != 1:
+            raise ValueError("Cells: every row must have the same number of columns.")
+        numbers("Cells.values", [v for row in rows for v in row if v is not None])
+        object.__setattr__(self, "values", tuple(tuple(row) for row in rows))
+
+
+@dataclass(frozen=True)
+class Note:
+    """A few words at ``(x, y)`` in the panel's units; ``anchor`` is start, middle or end."""
+
+    x: float
+    y: float
+    text: str
+    color: str = "reference"
+    anchor: str = "start"
+
+    def __post_init__(self) -> None:
+        numbers("Note", (self.x, self.y))
+        _check_mark("Note", self.color)
+
+
+Mark = Line | Points | Band | Bars | Cells | Note
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Marks on one pair of axes. Name the axes with their units: ``x_label="KL(π‖ref), nats"``.
+
+    ``x_range`` and ``y_range`` fix the limits (give them where a control moves the data, so that the
+    axes stand still); without them the limits follow the data. ``weight`` is the share of the width.
+    """
+
+    marks: Sequence[Mark]
+    title: str = ""
+    x_label: str = ""
+    y_label: str = ""
+    x_range: tuple[float, float] | None = None
+    y_range: tuple[float, float] | None = None
+    x_log: bool = False
+    categories: Sequence[str] = ()
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "marks", tuple(self.marks))
+        object.__setattr__(self, "categories", tuple(self.categories))
+        for bars in (m for m in self.marks if isinstance(m, Bars)):
+            if len(bars.heights) != len(self.categories):
+                raise ValueError(
+                    f"Panel {self.title!r}: {len(bars.heights)} bars need as many categories, "
+                    f"got {len(self.categories)}."
+                )
+        if self.x_log and any(v <= 0 for m in self.marks if isinstance(m, Line | Points | Band) for v in m.x):
+            raise ValueError(f"Panel {self.title!r}: a logarithmic axis takes only x > 0.")
+        for name, limits in (("x_range", self.x_range), ("y_range", self.y_range)):
+            if limits is not None and not limits[0] < limits[1]:
+                raise ValueError(f"Panel {self.title!r}: {name} must rise, got {limits}.")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Panels side by side, with one sentence about them (``caption``) computed by whoever built them.
+
+    As the last value of a notebook cell a scene shows itself as a picture.
+
+    >>> Scene([Panel([Line([0, 1], [2, 5], label="return")], title="Learning")]).alt
+    'Learning: return goes from 2 to 5.'
+    """
+
+    panels: Sequence[Panel]
+    caption: str = ""
+    width: int = 760
+    height: int = 330
+    text: str = field(default="", repr=False)  # overrides the computed description
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "panels", tuple(self.panels))
+        if not self.panels:
+            raise ValueError("Scene: needs at least one panel.")
+
+    @property
+    def alt(self) -> str:
+        """The picture in words, for readers who do not see it."""
+        told = self.text or " ".join(_tell_panel(panel) for panel in self.panels)
+        return f"{self.caption} {told}".strip()
+
+    def __repr__(self) -> str:
+        titles = ", ".join(repr(p.title) for p in self.panels)
+        return f"Scene({titles})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
+        from rlbase.explore.figure import png_base64
+
+        return {"text/plain": repr(self), "image/png": png_base64(self)}, {"image/png": {"alt": self.alt}}
+
+
+def number(value: float) -> str:
+    """Three significant digits, as a reader would write them.
+
+    >>> number(0.12345), number(1234.5), number(-0.0)
+    ('0.123', '1,230', '0')
+    """
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    rounded = round(value, 2 - math.floor(math.log10(abs(value))))
+    return f"{rounded:,.{digits}f}".rstrip("0").rstrip(".") if digits else f"{rounded:,.0f}"
+
+
+def _tell_panel(panel: Panel) -> str:
+    told = [words for mark in panel.marks if (words := _tell_mark(mark, panel))]
+    return f"{panel.title or panel.y_label}: {'; '.join(told) or 'nothing drawn'}."
+
+
+def _tell_mark(mark: Mark, panel: Panel) -> str:
+    if isinstance(mark, Note):
+        return mark.text
+    if isinstance(mark, Bars):
+        pairs = zip(panel.categories, mark.heights, strict=True)
+        return f"{mark.label} " + ", ".join(f"{name} {number(h)}" for name, h in pairs)
+    if isinstance(mark, Cells):
+        flat = [v for row in mark.values for v in row if v is not None]
+        size = f"{len(mark.values)} by {len(mark.values[0])}"
+        return f"{mark.label} in {size} cells from {number(min(flat))} to {number(max(flat))}"
+    if not mark.label or not mark.x:
+        return ""
+    if isinstance(mark, Band):
+        return f"{mark.label} ends between {number(mark.low[-1])} and {number(mark.high[-1])}"
+    if isinstance(mark, Points):
+        if len(mark.y) == 1:
+            return f"{mark.label} at ({number(mark.x[0])}, {number(mark.y[0])})"
+        return f"{mark.label}, {len(mark.y)} points, last ({number(mark.x[-1])}, {number(mark.y[-1])})"
+    ends = f"{mark.label} goes from {number(mark.y[0])} to {number(mark.y[-1])}"
+    top = max(mark.y)
+    inside = top > max(mark.y[0], mark.y[-1])
+    return ends + (f" with a peak of {number(top)} at {number(mark.x[mark.y.index(top)])}" if inside else "")
