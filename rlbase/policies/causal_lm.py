@@ -27,8 +27,8 @@ class LMState:
     """What a language model remembers of its rows so far; `CausalLMPolicy.step` changes it in place."""
 
     cache: Any
-    mask: Tensor | None  # [B, tokens so far], None when no row is padded
-    positions: Tensor | None  # [B, 1], the next token's position, None when no row is padded
+    mask: Tensor  # [B, tokens so far], False on padding
+    positions: Tensor  # [B, tokens about to be fed]
     length: int  # tokens in the longest row, the one about to be sampled included
 
 
@@ -45,7 +45,8 @@ class CausalLMPolicy(nn.Module):
 
     Raises:
         ValueError: when a prompt is empty or not left-padded, when a token is outside the
-            vocabulary, and when prompt and response together outgrow the model's context.
+            vocabulary, when prompt and response together outgrow the model's context, and when
+            the weights have become NaN.
 
     >>> import torch
     >>> from rlbase.policies.load import random_policy
@@ -86,8 +87,8 @@ class CausalLMPolicy(nn.Module):
         from transformers import DynamicCache
 
         _check_tokens(self.model.config.vocab_size, obs)
-        longest = int(obs.mask.sum(1).max())
-        return LMState(DynamicCache(), None, None, longest)
+        mask, positions = _mask_and_positions(obs.to(self.model.device), 0)
+        return LMState(DynamicCache(), mask, positions, int(obs.mask.sum(1).max()))
 
     @torch.no_grad()
     def step(
@@ -102,22 +103,21 @@ class CausalLMPolicy(nn.Module):
         state.length += 1
         _check_length(self.context, state.length)
         device = self.model.device
-        if isinstance(obs, Prompt):
-            given, ids = obs.ids.device, obs.ids.to(device)
-            state.mask, positions = _mask_and_positions(obs.to(device), 0)
-            state.positions = None if positions is None else positions[:, -1:]
-        else:
-            given, ids = obs.device, obs.to(device)[:, None]
-            if state.mask is not None and state.positions is not None:
-                state.mask = torch.cat((state.mask, torch.ones_like(state.mask[:, :1])), 1)
-                state.positions = positions = state.positions + 1
-            else:
-                positions = None
-        hidden = _hidden(self.model.base_model, ids, state.mask, positions, state.cache)
+        ids = obs.ids if isinstance(obs, Prompt) else obs[:, None]
+        given = ids.device
+        hidden = _hidden(self.model.base_model, ids.to(device), state.mask, state.positions, state.cache)
+        state.mask = torch.cat((state.mask, torch.ones_like(state.mask[:, :1])), 1)
+        state.positions = state.positions[:, -1:] + 1
         probs = self._logits(hidden[:, -1]).softmax(-1)
         # Double precision: over 50,000 tokens a running float32 sum loses the rare ones. MPS has no other.
         cumulative = probs.cumsum(-1, dtype=torch.float32 if device.type == "mps" else torch.float64)
-        uniform = torch.rand(len(ids), 1, generator=generator, device=generator.device, dtype=torch.float32)
+        if not bool(cumulative[:, -1].isfinite().all()):
+            raise ValueError(
+                "CausalLMPolicy: the model's probabilities are not finite; its weights have diverged."
+            )
+        uniform = torch.rand(
+            len(ids), 1, generator=generator, device=generator.device, dtype=cumulative.dtype
+        )
         threshold = uniform.to(cumulative) * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, threshold, right=True).clamp_(max=probs.shape[-1] - 1)
         logp = probs.gather(1, tokens).log_()
@@ -219,21 +219,16 @@ def state_features(backbone: nn.Module, obs: Prompt, actions: Tensor) -> Tensor:
     return _hidden(backbone, ids, mask, positions, None)[:, obs.ids.shape[1] - 1 :]
 
 
-def _mask_and_positions(obs: Prompt, extra: int) -> tuple[Tensor | None, Tensor | None]:
-    """Attention mask and positions ``[B, P + extra]``; without padding None twice: models need neither."""
-    if bool(obs.mask.all()):
-        return None, None
-    mask = torch.cat((obs.mask, obs.mask.new_ones(len(obs), extra)), 1).long()
+def _mask_and_positions(obs: Prompt, extra: int) -> tuple[Tensor, Tensor]:
+    """Attention mask and positions of the prompts and ``extra`` tokens more, both ``[B, P + extra]``."""
+    mask = torch.cat((obs.mask, obs.mask.new_ones(len(obs), extra)), 1)
     return mask, (mask.cumsum(1) - 1).clamp_(min=0)
 
 
-def _hidden(backbone: Any, ids: Tensor, mask: Tensor | None, positions: Tensor | None, cache: Any) -> Tensor:
+def _hidden(backbone: Any, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Tensor:
     """Final hidden states ``[B, S, H]`` of the tokens ``ids [B, S]``."""
-    if mask is None:
-        return backbone(ids, past_key_values=cache, use_cache=cache is not None)[0]
-    return backbone(
-        ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=cache is not None
-    )[0]
+    options = {"past_key_values": cache, "use_cache": cache is not None}
+    return backbone(ids, attention_mask=mask, position_ids=positions, **options)[0]
 
 
 def _check_tokens(vocab_size: int, obs: Prompt, actions: Tensor | None = None) -> None:

@@ -64,7 +64,7 @@ def load_policy(
         folder = cache_folder() / SMOLLM2
         if not folder.is_dir():
             raise FileNotFoundError(
-                f"load_policy: {SMOLLM2} is not here; fetch it (93 MB): `python -m rlbase download {SMOLLM2}`."
+                f"load_policy: {SMOLLM2} is not here; fetch it with `python -m rlbase download {SMOLLM2}`."
             )
     elif Path(name).expanduser().is_dir():
         folder = Path(name).expanduser()
