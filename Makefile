@@ -7,6 +7,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 ARGS ?=
+# In a container one is root, which JupyterLab otherwise refuses.
+ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 # Test files run side by side; small tensors are fastest on one thread each.
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -q
@@ -36,7 +38,7 @@ $(STAMP): pyproject.toml constraints.txt .jupyterlab/overrides.json
 install: $(STAMP) ## create .venv and install the tested versions
 
 lab: $(STAMP) ## open JupyterLab on the first notebook; pass options with ARGS="--no-browser --port=8899"
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab $(ARGS) notebooks/00_start_here.ipynb
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab $(ALLOW_ROOT) $(ARGS) notebooks/00_start_here.ipynb
 
 test: lint types imports unit notebooks browser ## everything: lint, types, imports, tests, notebooks, browser
 	@$(BIN)/python tests/summary.py

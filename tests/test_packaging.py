@@ -1,0 +1,63 @@
+"""The wheel works away from the repository: model, JavaScript and all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from tree import ROOT, repository_files
+
+MODEL = ROOT / "assets" / "reviews-lm"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
+    build = "pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir"
+    subprocess.run([sys.executable, "-m", *build.split(), str(out), str(ROOT)], check=True)
+    (built,) = out.glob("rlbase-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("installed")
+    zipfile.ZipFile(wheel).extractall(target)
+    return target
+
+
+def run(installed: Path, code: str) -> str:
+    """Run ``code`` where the installed package, not the repository's, is the first on the path."""
+    code = f"import rlbase; assert rlbase.__file__.startswith({str(installed)!r}), rlbase.__file__\n{code}"
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=installed, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    package = [path for path in repository_files() if path.is_relative_to(ROOT / "rlbase")]
+    assert {path.relative_to(ROOT).as_posix() for path in package} - names == set()
+    assert {name.split("/")[0] for name in names} == {"rlbase", "rlbase-0.1.0.dist-info"}
+    assert not [name for name in names if name.endswith((".pyc", ".ipynb"))]
+
+
+def test_installed_package_imports(installed: Path) -> None:
+    run(installed, "import rlbase.losses, rlbase.masked, rlbase.advantages, rlbase.exact")
+
+
+@pytest.mark.skipif(not MODEL.exists(), reason="the embedded language model is not trained yet")
+def test_embedded_model_loads_from_the_installed_package(installed: Path) -> None:
+    committed = {path.name: path.stat().st_size for path in MODEL.iterdir() if path.is_file()}
+    travelled = {path.name: path.stat().st_size for path in (installed / "rlbase/assets/reviews-lm").iterdir()}
+    assert travelled == committed
+    assert sum(committed.values()) <= 3_000_000
+    code = "from rlbase.policies.load import load_policy; print(type(load_policy('reviews')).__name__)"
+    assert run(installed, code) == "CausalLMPolicy"
