@@ -50,7 +50,9 @@ def main(names: list[str]) -> int:
             continue
         start = time.perf_counter()
         error = refresh(path)
-        print(f"{path.name:40} {'failed' if error else 'ok':6} {time.perf_counter() - start:6.1f} s", flush=True)
+        print(
+            f"{path.name:40} {'failed' if error else 'ok':6} {time.perf_counter() - start:6.1f} s", flush=True
+        )
         if error:
             failed.append(path.name)
             print(error)

@@ -22,7 +22,9 @@ checker = beartype(conf=BeartypeConf(is_pep484_tower=True))
 
 def annotated_modules() -> list[ModuleType]:
     parts = [path.relative_to(PACKAGE).with_suffix("").parts for path in MODULES]
-    names = [".".join(("rlbase", *(p for p in part if p != "__init__"))) for part in parts if part[0] in ROOMS]
+    names = [
+        ".".join(("rlbase", *(p for p in part if p != "__init__"))) for part in parts if part[0] in ROOMS
+    ]
     return [importlib.import_module(module) for module in names]
 
 

@@ -158,7 +158,9 @@ def test_has_two_exercises_with_their_headers(path: Path, notebook: Notebook) ->
     names = re.findall(r"""\bcheck\(\s*["']([\w-]+)["']""", "\n".join(map(source, code(notebook))))
     assert len(set(names)) >= 2
     for part in ("difficulty", "importance", "minutes"):
-        assert len(re.findall(part, prose(notebook), re.IGNORECASE)) >= len(set(names)), f"an exercise without {part}"
+        assert len(re.findall(part, prose(notebook), re.IGNORECASE)) >= len(set(names)), (
+            f"an exercise without {part}"
+        )
 
 
 def test_the_course_is_complete() -> None:

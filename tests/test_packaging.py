@@ -35,7 +35,12 @@ def run(installed: Path, code: str) -> str:
     code = f"import rlbase; assert rlbase.__file__.startswith({str(installed)!r}), rlbase.__file__\n{code}"
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=installed, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=installed,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -56,7 +61,9 @@ def test_installed_package_imports(installed: Path) -> None:
 @pytest.mark.skipif(not MODEL.exists(), reason="the embedded language model is not trained yet")
 def test_embedded_model_loads_from_the_installed_package(installed: Path) -> None:
     committed = {path.name: path.stat().st_size for path in MODEL.iterdir() if path.is_file()}
-    travelled = {path.name: path.stat().st_size for path in (installed / "rlbase/assets/reviews-lm").iterdir()}
+    travelled = {
+        path.name: path.stat().st_size for path in (installed / "rlbase/assets/reviews-lm").iterdir()
+    }
     assert travelled == committed
     assert sum(committed.values()) <= 3_000_000
     code = "from rlbase.policies.load import load_policy; print(type(load_policy('reviews')).__name__)"

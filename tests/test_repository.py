@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
+import pkgutil
 import re
 from pathlib import Path
 
@@ -48,23 +51,30 @@ def test_module_says_what_it_is_for(path: Path) -> None:
 
 
 @modules
-def test_public_functions_show_an_example(path: Path) -> None:
+def test_public_names_are_documented(path: Path) -> None:
     top_level = ast.parse(path.read_text()).body
-    public = [node for node in top_level if isinstance(node, Function) and not node.name.startswith("_")]
-    assert [f.name for f in public if ">>>" not in (ast.get_docstring(f) or "")] == []
+    public = [n for n in top_level if isinstance(n, Function | ast.ClassDef) and not n.name.startswith("_")]
+    assert [node.name for node in public if not ast.get_docstring(node)] == []
 
 
-@modules
-def test_public_classes_are_documented(path: Path) -> None:
-    top_level = ast.parse(path.read_text()).body
-    public = [node for node in top_level if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
-    assert [c.name for c in public if not ast.get_docstring(c)] == []
+@pytest.mark.parametrize("room", [module.name for module in pkgutil.iter_modules([str(PACKAGE)])])
+def test_what_a_room_offers_comes_with_an_example(room: str) -> None:
+    """What one can write as `rlbase.room.function` shows how; `make unit` runs what it shows."""
+    if room == "__main__":
+        return
+    module = importlib.import_module(f"rlbase.{room}")
+    offered = getattr(module, "__all__", None) or [n for n in vars(module) if not n.startswith("_")]
+    found = {n: getattr(module, n) for n in offered if inspect.isfunction(getattr(module, n))}
+    own = {n: f for n, f in found.items() if f.__module__.startswith(module.__name__)}
+    assert [n for n, f in own.items() if ">>>" not in (f.__doc__ or "")] == []
 
 
 @modules
 def test_no_catch_all_arguments(path: Path) -> None:
     catch_all = {"kwargs", "kw", "args"}
-    found = [a.arg for f in functions(path) for a in (f.args.kwarg, f.args.vararg) if a and a.arg in catch_all]
+    found = [
+        a.arg for f in functions(path) for a in (f.args.kwarg, f.args.vararg) if a and a.arg in catch_all
+    ]
     assert found == [], "name the arguments: a misspelt one must be an error"
 
 
@@ -86,7 +96,9 @@ def test_no_pickle_is_ever_loaded(path: Path) -> None:
 
 def test_nothing_names_somebodys_machine() -> None:
     # Joined here, so that this file does not find itself.
-    local = re.compile("|".join(["/wo" + "rk/", "/tmp/ba" + "sh_jobs", "/ro" + "ot/", "/Us" + "ers/", "/ho" + "me/"]))
+    local = re.compile(
+        "|".join(["/wo" + "rk/", "/tmp/ba" + "sh_jobs", "/ro" + "ot/", "/Us" + "ers/", "/ho" + "me/"])
+    )
     found = [
         f"{name(path)}:{number}: {line.strip()[:80]}"
         for path in text_files()
@@ -130,5 +142,7 @@ def test_every_extra_is_pinned() -> None:
 
 
 def test_javascript_travels_with_the_package() -> None:
-    outside = [name(path) for path in repository_files() if path.suffix == ".js" and PACKAGE not in path.parents]
+    outside = [
+        name(path) for path in repository_files() if path.suffix == ".js" and PACKAGE not in path.parents
+    ]
     assert outside == []
