@@ -14,6 +14,7 @@ from rlbase.explore.live import (
     toggle,
 )
 from rlbase.explore.scene import COLOURS, Band, Bars, Cells, Line, Note, Panel, Points, Scene
+from rlbase.explore.training import LiveRun, compare, curves, watch
 
 __all__ = [
     "COLOURS",
@@ -23,12 +24,15 @@ __all__ = [
     "Explorable",
     "Line",
     "LiveFigure",
+    "LiveRun",
     "Note",
     "Panel",
     "Points",
     "Scene",
     "buttons",
     "choice",
+    "compare",
+    "curves",
     "draw",
     "explore",
     "int_slider",
@@ -37,4 +41,5 @@ __all__ = [
     "png",
     "slider",
     "toggle",
+    "watch",
 ]

@@ -33,14 +33,14 @@ def draw(scene: Scene) -> Figure:
     from matplotlib.figure import Figure
 
     caption = textwrap.wrap(scene.caption, int(scene.width / 6.6))
-    height = scene.height + 18 * len(caption) + (8 if caption else 0)
+    height = scene.full_height + 18 * len(caption) + (8 if caption else 0)
     figure = Figure(figsize=(scene.width / 100, height / 100), dpi=100, facecolor=INK["card"])
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, scene.width), ylim=(height, 0))
     axes.set_axis_off()
     for i, shape in enumerate(layout(scene)):
         _add(axes, shape, i)
     for row, line in enumerate(caption):
-        _add(axes, Words(10, scene.height + 14 + 18 * row, line, color="soft"), 10_000)
+        _add(axes, Words(10, scene.full_height + 14 + 18 * row, line, color="soft"), 10_000)
     return figure
 
 

@@ -30,32 +30,33 @@ CHAR = 0.59  # mean width of a character, in font sizes
 def layout(scene: Scene) -> list[Shape]:
     """All shapes of a scene, in drawing order."""
     gap, pad = 34.0, 10.0
-    room = scene.width - 2 * pad - gap * (len(scene.panels) - 1)
-    total = sum(panel.weight for panel in scene.panels)
-    widths = [room * panel.weight / total for panel in scene.panels]
-    rows = max(len(_legend_rows(p, w)) for p, w in zip(scene.panels, widths, strict=True))
     shapes: list[Shape] = []
-    left = pad
-    for panel, width in zip(scene.panels, widths, strict=True):
-        shapes += _panel(panel, left, width, scene.height, rows)
-        left += width + gap
+    for row, panels in enumerate(scene.rows):
+        room = scene.width - 2 * pad - gap * (len(panels) - 1)
+        widths = [room * panel.weight / sum(p.weight for p in panels) for panel in panels]
+        legends = max(len(_legend_rows(p, w)) for p, w in zip(panels, widths, strict=True))
+        left = pad
+        for panel, width in zip(panels, widths, strict=True):
+            top = row * scene.height
+            shapes += _panel(panel, left, width, top, top + scene.height, legends)
+            left += width + gap
     return shapes
 
 
-def _panel(panel: Panel, left: float, width: float, height: float, legend_rows: int) -> list[Shape]:
-    top = 30.0 + 20.0 * legend_rows + (20.0 if panel.y_label else 4.0)
+def _panel(panel: Panel, left: float, width: float, head: float, foot: float, legend_rows: int) -> list[Shape]:
+    top = head + 30.0 + 20.0 * legend_rows + (20.0 if panel.y_label else 4.0)
     cells = next((m for m in panel.marks if isinstance(m, Cells)), None)
     if cells is not None:
-        shapes: list[Shape] = [Words(left, 17, panel.title, size=14, bold=True)]
-        return shapes + _cells(cells, left, top - 16, width, height - top - 20)
-    bottom = height - (46.0 if panel.x_label else 28.0)
+        shapes: list[Shape] = [Words(left, head + 17, panel.title, size=14, bold=True)]
+        return shapes + _cells(cells, left, head + 34, width, foot - head - 68)
+    bottom = foot - (46.0 if panel.x_label else 28.0)
     x_range, y_range = _x_range(panel), _y_range(panel)
     y_ticks = linear_ticks(*y_range, max(2, int((bottom - top) / 48)))
     margin = max((len(text) for _, text in y_ticks), default=0) * 12 * CHAR + 8
     axes = Axes(left + margin, top, width - margin, bottom - top, x_range, y_range, panel.x_log)
-    shapes = [Words(axes.left, 17, panel.title, size=14, bold=True)]
+    shapes = [Words(axes.left, head + 17, panel.title, size=14, bold=True)]
     for row, entries in enumerate(_legend_rows(panel, axes.width)):
-        shapes += _legend(entries, axes.left, 38 + 20 * row)
+        shapes += _legend(entries, axes.left, head + 38 + 20 * row)
     shapes += _frame(panel, axes, y_ticks)
     bars = [m for m in panel.marks if isinstance(m, Bars)]
     for mark in panel.marks:

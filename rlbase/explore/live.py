@@ -28,7 +28,7 @@ def to_json(scene: Scene, frame: int = 0) -> str:
     """The scene as the page reads it: shapes ``[tag, attributes, text]``, alt text and caption."""
     page = {
         "width": scene.width,
-        "height": scene.height,
+        "height": scene.full_height,
         "alt": scene.alt,
         "caption": scene.caption,
         "frame": frame,
@@ -78,6 +78,11 @@ class LiveFigure(anywidget.AnyWidget):
         self.current = scene
         self.frames += 1
         self.scene = to_json(scene, self.frames)
+
+    def view(self) -> dict[str, Any]:
+        """What tells a page to show this widget, without the still picture."""
+        bundle: Any = super()._repr_mimebundle_()
+        return dict(bundle[0] if isinstance(bundle, tuple) else bundle or {})
 
     def __repr__(self) -> str:
         return f"LiveFigure({self.current!r})"
@@ -147,7 +152,7 @@ class Explorable(W.VBox):
         self.figure = LiveFigure(compute(**self.values))
         self._error = W.HTML(layout=W.Layout(display="none"))
         self._error.add_class("rlbase-error")
-        rows = [_dress(name, control) for name, control in self.controls.items()]
+        rows = [dress(name, control) for name, control in self.controls.items()]
         self.figure.labels = {_css(name): getattr(c, "description", name) for name, c in self.controls.items()}
         row = W.Box(rows, layout=W.Layout(flex_flow="row wrap", align_items="center"))
         super().__init__([row, self.figure, self._error])
@@ -197,7 +202,7 @@ def _css(name: str) -> str:
     return f"rlbase-{name.replace('_', '-')}"
 
 
-def _dress(name: str, control: W.Widget) -> W.Widget:
+def dress(name: str, control: W.Widget) -> W.Widget:
     """Give a control its class name and room for its words."""
     assert isinstance(control, W.DOMWidget)
     control.add_class(_css(name))

@@ -189,6 +189,8 @@ class Panel:
 class Scene:
     """Panels side by side, with one sentence about them (``caption``) computed by whoever built them.
 
+    Panels beyond ``columns`` go to a further row; ``height`` is that of one row.
+
     As the last value of a notebook cell a scene shows itself as a picture.
 
     >>> Scene([Panel([Line([0, 1], [2, 5], label="return")], title="Learning")]).alt
@@ -199,12 +201,24 @@ class Scene:
     caption: str = ""
     width: int = 760
     height: int = 330
+    columns: int = 3
     text: str = field(default="", repr=False)  # overrides the computed description
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "panels", tuple(self.panels))
         if not self.panels:
             raise ValueError("Scene: needs at least one panel.")
+
+    @property
+    def rows(self) -> list[tuple[Panel, ...]]:
+        """The panels row by row."""
+        panels = tuple(self.panels)
+        return [panels[i : i + self.columns] for i in range(0, len(panels), self.columns)]
+
+    @property
+    def full_height(self) -> int:
+        """Pixels from the top of the first row to the foot of the last."""
+        return self.height * len(self.rows)
 
     @property
     def alt(self) -> str:

@@ -1,0 +1,276 @@
+"""Training, watched: curves of metric records, drawn while they come.
+
+`watch` is for a cell that trains and waits; `LiveRun` has buttons and leaves the kernel free. Both take
+a generator of records (`dict[str, float]`, one per update), which is what every trainer here is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import isfinite, nan
+from typing import Any
+
+import ipywidgets as W
+
+from rlbase.explore.live import LiveFigure, dress, with_picture
+from rlbase.explore.scene import Line, Panel, Scene, number
+
+Record = dict[str, float]
+Metrics = Sequence[str | tuple[str, ...]]
+
+# What a record's keys mean to a reader: (title, unit, colour).
+MEANING = {
+    "reward_mean": ("Reward", "mean per choice", "reward"),
+    "return_mean": ("Episode return", "mean of the last 100 episodes", "reward"),
+    "entropy": ("Entropy of the policy", "nats per choice", "policy"),
+    "clip_fraction": ("Clipped choices", "share of all", "other"),
+    "ratio_max": ("Largest probability ratio", "π / π_old", "other"),
+    "old_kl": ("KL(old‖new) of one update", "nats per choice", "policy"),
+    "ref_k1": ("KL to the reference, k1", "nats per choice", "reference"),
+    "ref_k2": ("KL to the reference, k2", "nats per choice", "other"),
+    "ref_k3": ("KL to the reference, k3", "nats per choice", "policy"),
+    "beta": ("KL coefficient β", "reward per nat", "other"),
+    "explained_variance": ("Explained variance of the critic", "1 is perfect", "truth"),
+    "loss": ("Loss", "", "policy"),
+    "policy_loss": ("Policy loss", "", "policy"),
+    "value_loss": ("Value loss", "½ squared error", "truth"),
+    "grad_norm": ("Gradient norm", "before clipping", "other"),
+    "learning_rate": ("Learning rate", "", "reference"),
+}
+RUN_COLOURS = ("policy", "wrong", "reward", "other", "truth", "reference")
+AXES = {"update": "update", "env_steps": "environment steps"}
+
+
+def curves(
+    records: Sequence[Record], metrics: Metrics, *, x: str = "update", targets: Mapping[str, float] | None = None
+) -> Scene:
+    """One panel per entry of ``metrics``; a tuple of names puts several curves into one panel.
+
+    ``targets`` draws a dashed line at a known answer: ``{"return_mean": 475}``.
+
+    >>> curves([{"update": 1, "loss": 2.0}, {"update": 2, "loss": 1.0}], ["loss"]).alt
+    'Loss: loss goes from 2 to 1.'
+    """
+    panels = []
+    for entry in metrics:
+        names = (entry,) if isinstance(entry, str) else tuple(entry)
+        lines = [_curve(records, name, x, _color(name, i, len(names)), name) for i, name in enumerate(names)]
+        lines += [_target(records, x, value) for name, value in (targets or {}).items() if name in names]
+        title, unit, _ = MEANING.get(names[0], (names[0], "", "policy"))
+        panels.append(_training_panel(lines, title if len(names) == 1 else " and ".join(names), unit, x))
+    return Scene(panels, height=270, width=min(1000, 340 * min(len(panels), 3) + 40))
+
+
+def compare(
+    runs: Mapping[str, Sequence[Record]],
+    metrics: Sequence[str],
+    *,
+    x: str = "update",
+    colors: Mapping[str, str] | None = None,
+    targets: Mapping[str, float] | None = None,
+) -> Scene:
+    """Several runs in the same axes, one panel per metric.
+
+    ``colors`` names a colour for a run, e.g. ``{"without clip": "wrong"}``; the others get the next free one.
+    """
+    free = iter([c for c in RUN_COLOURS if c not in (colors or {}).values()])
+    chosen = {name: (colors or {}).get(name) or next(free) for name in runs}
+    longest = max(runs.values(), key=len)
+    panels = []
+    for metric in metrics:
+        lines = [_curve(records, metric, x, chosen[name], name) for name, records in runs.items()]
+        if targets and metric in targets:
+            lines.append(_target(longest, x, targets[metric]))
+        title, unit, _ = MEANING.get(metric, (metric, "", "policy"))
+        panels.append(_training_panel(lines, title, unit, x))
+    return Scene(panels, height=300, width=min(1000, 380 * min(len(panels), 3) + 40))
+
+
+def watch(
+    records: Iterator[Record] | Iterable[Record],
+    metrics: Metrics,
+    *,
+    x: str = "update",
+    every: int = 1,
+    throttle: float = 0.1,
+    targets: Mapping[str, float] | None = None,
+) -> list[Record]:
+    """Consume a trainer, draw its curves while it runs, and return every record.
+
+    The picture is redrawn after ``every`` records and at most once in ``throttle`` seconds. Interrupting
+    the kernel ends the run and returns what there is; the policy stays as the last update left it.
+    """
+    shell = _notebook()
+    seen: list[Record] = []
+    live = LiveFigure(curves(seen, metrics, x=x, targets=targets))
+    if shell:
+        _display({k: v for k, v in live.view().items() if "widget" in k})
+    stream, drawn = iter(records), float("-inf")
+    try:
+        for record in stream:
+            seen.append(record)
+            if shell and len(seen) % every == 0 and time.monotonic() - drawn >= throttle:
+                live.show(curves(seen, metrics, x=x, targets=targets))
+                drawn = time.monotonic()
+    except KeyboardInterrupt:
+        print(f"Interrupted after {len(seen)} updates; the policy keeps what it has learned.")
+    finally:
+        if hasattr(stream, "close"):
+            stream.close()  # type: ignore[union-attr]
+        if shell:
+            # A second output holds the final curves: the first one was saved before there were any.
+            live.layout.display = "none"
+            final = LiveFigure(curves(seen, metrics, x=x, targets=targets))
+            _display(*final._repr_mimebundle_())
+    return seen
+
+
+class LiveRun(W.VBox):
+    """Start, stop and reset a training run beside its curves, with the kernel free for other cells.
+
+    ``start(**values)`` builds a fresh policy and returns its trainer, called with one keyword for each control;
+    moving a control begins again with the new value. Training runs in slices of ``throttle`` seconds on
+    the kernel's own event loop, so *Stop* is heard between two updates. A saved notebook shows the first
+    ``preview`` updates.
+    """
+
+    def __init__(
+        self,
+        start: Callable[..., Iterator[Record]],
+        metrics: Metrics,
+        *,
+        controls: Mapping[str, W.Widget] | None = None,
+        x: str = "update",
+        throttle: float = 0.1,
+        preview: int = 20,
+        targets: Mapping[str, float] | None = None,
+    ) -> None:
+        self.start, self.metrics, self.x, self.targets = start, metrics, x, targets
+        self.throttle, self.preview = throttle, preview
+        self.controls = dict(controls or {})
+        self.records: list[Record] = []
+        self.running = False
+        self._stream: Iterator[Record] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.figure = LiveFigure(self.scene)
+        self._status = W.HTML("Ready.")
+        row = []
+        for name, action in (("Start", self._press_start), ("Stop", self.stop), ("Reset", self.reset)):
+            button = W.Button(description=name, button_style="primary" if name == "Start" else "")
+            button.add_class(f"rlbase-{name.lower()}")
+            button.on_click(lambda _, act=action: act())
+            row.append(button)
+        dressed = [dress(name, control) for name, control in self.controls.items()]
+        for control in self.controls.values():
+            control.observe(lambda _: self._again(), names="value")
+        line = W.Box([*row, self._status], layout=W.Layout(flex_flow="row wrap", align_items="center"))
+        knobs = W.Box(dressed, layout=W.Layout(flex_flow="row wrap", align_items="center"))
+        super().__init__([knobs, line, self.figure])
+        self.add_class("rlbase-explorable")
+
+    @property
+    def scene(self) -> Scene:
+        """The curves so far."""
+        return curves(self.records, self.metrics, x=self.x, targets=self.targets)
+
+    def _values(self) -> dict[str, Any]:
+        return {name: getattr(control, "value") for name, control in self.controls.items()}  # noqa: B009
+
+    def _press_start(self) -> None:
+        if self.running:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError("LiveRun: Start needs a notebook's event loop; in a script use watch().") from None
+        if self._stream is None:
+            self._stream = self.start(**self._values())
+        self.running = True
+        self._task = loop.create_task(self._run())
+
+    def stop(self) -> None:
+        """Pause after the update in progress; *Start* goes on from there."""
+        self.running = False
+
+    def reset(self) -> None:
+        """Forget the run, so that *Start* begins with a fresh policy."""
+        self.running = False
+        close = getattr(self._stream, "close", None)
+        if close is not None:
+            close()
+        if self._task is not None:
+            self._task.cancel()
+        self._stream, self._task, self.records = None, None, []
+        self.figure.show(self.scene)
+        self._status.value = "Ready."
+
+    def _again(self) -> None:
+        self.reset()
+        self._press_start()
+
+    async def _run(self) -> None:
+        stream = self._stream
+        try:
+            while self.running and stream is not None:
+                deadline = time.monotonic() + (self.throttle if self.records else 0)
+                for record in stream:
+                    self.records.append(record)
+                    if time.monotonic() >= deadline:
+                        break
+                else:
+                    self.running = False
+                self.figure.show(self.scene)
+                self._status.value = f"Update {len(self.records)}" + ("" if self.running else ", finished.")
+                # Not sleep(0): the messages of the page come through sockets, which need a turn of the loop.
+                await asyncio.sleep(0.01)
+        except Exception as fault:
+            self.running = False
+            words = html.escape(str(fault).split("\n")[0] or type(fault).__name__)
+            self._status.value = f'<span class="rlbase-error" role="alert">{words}</span>'
+
+    def __repr__(self) -> str:
+        return f"LiveRun({', '.join(m if isinstance(m, str) else ' and '.join(m) for m in self.metrics)})"
+
+    def _repr_mimebundle_(self, **arguments: Any) -> tuple[dict, dict]:
+        records = self.records or list(itertools.islice(self.start(**self._values()), self.preview))
+        still = curves(records, self.metrics, x=self.x, targets=self.targets)
+        return with_picture(super()._repr_mimebundle_(**arguments), still, repr(self))
+
+
+def _curve(records: Sequence[Record], name: str, x: str, color: str, label: str) -> Line:
+    if records and not any(name in r for r in records):
+        raise ValueError(f"curves: no record has {name!r}; there are {', '.join(records[-1])}.")
+    points = [(r.get(x, float(i + 1)), r[name]) for i, r in enumerate(records) if isfinite(r.get(name, nan))]
+    thin = max(1, len(points) // 400)
+    points = points[:-1:thin] + points[-1:]
+    return Line([p[0] for p in points], [p[1] for p in points], color, label, width=2)
+
+
+def _target(records: Sequence[Record], x: str, value: float) -> Line:
+    last = max((r.get(x, float(i + 1)) for i, r in enumerate(records)), default=1.0)
+    return Line([0, last], [value, value], "truth", f"known answer {number(value)}", dashed=True, width=1.8)
+
+
+def _color(name: str, index: int, count: int) -> str:
+    return MEANING.get(name, ("", "", "policy"))[2] if count == 1 else RUN_COLOURS[index % 6]
+
+
+def _training_panel(lines: list[Line], title: str, unit: str, x: str) -> Panel:
+    return Panel(lines, title, AXES.get(x, x), unit)
+
+
+def _notebook() -> bool:
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    return shell is not None and getattr(shell, "kernel", None) is not None
+
+
+def _display(data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+    from IPython.display import display
+
+    display(data, raw=True, metadata=metadata or {})
