@@ -1,0 +1,188 @@
+"""Finite worlds written as tables, so that value iteration knows the answer: chains and gridworlds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlbase.envs.episodes import EpisodeLog
+from rlbase.types import Discrete, Step
+from rlbase.validate import finite, has_shape, in_range
+
+
+class TabularMDP:
+    """A batch of copies of a finite Markov decision process, with next-step autoreset.
+
+    ``transitions`` is ``[S, A, S]``, ``rewards`` is ``[S, A]``; entering a state listed in ``terminal`` ends the episode,
+    and after ``time_limit`` steps it is truncated, which is *not* an end: the final observation keeps its value.
+    The same tables go to `rlbase.exact.value_iteration`.
+
+    Raises:
+        ValueError: shapes do not fit, rows of ``transitions`` do not sum to 1, or a state does not exist.
+
+    >>> world = chain(3, batch_size=1)
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> world.begin(generator).item(), world.step(torch.tensor([1]), generator).obs.item()
+    (0, 1)
+    """
+
+    horizon = None
+
+    def __init__(
+        self,
+        transitions: Tensor,
+        rewards: Tensor,
+        *,
+        start: int = 0,
+        terminal: tuple[int, ...] = (),
+        time_limit: int | None = None,
+        batch_size: int = 16,
+    ) -> None:
+        states, actions = rewards.shape if rewards.ndim == 2 else (0, 0)
+        has_shape("TabularMDP", "transitions", transitions, (states, actions, states))
+        finite("TabularMDP", transitions=transitions, rewards=rewards)
+        if ((transitions.sum(-1) - 1).abs() > 1e-5).any() or (transitions < 0).any():
+            raise ValueError("TabularMDP: every transitions[s, a] must be a distribution over next states.")
+        for state in (start, *terminal):
+            in_range("TabularMDP", "start and terminal states", state, 0, states - 1)
+        in_range("TabularMDP", "batch_size", batch_size, 1, float("inf"))
+        in_range(
+            "TabularMDP", "time_limit", float("inf") if time_limit is None else time_limit, 1, float("inf")
+        )
+        self.transitions, self.rewards = transitions.double(), rewards.to(torch.get_default_dtype())
+        self.start, self.time_limit, self.batch_size = start, time_limit, batch_size
+        self.is_terminal = torch.zeros(states, dtype=torch.bool)
+        self.is_terminal[list(terminal)] = True
+        self.observation_space, self.action_space = Discrete(states), Discrete(actions)
+        self.log = EpisodeLog(batch_size)
+        self.returns = self.log.returns
+        self._states = torch.full((batch_size,), start)
+        self._clock = torch.zeros(batch_size, dtype=torch.long)
+
+    def begin(self, generator: torch.Generator) -> Tensor:
+        return self._states.to(generator.device)
+
+    def step(self, actions: Tensor, generator: torch.Generator) -> Step:
+        has_shape("TabularMDP.step", "actions", actions, (self.batch_size,))
+        device, actions = generator.device, actions.cpu()
+        odds = self.transitions[self._states, actions]
+        draw = torch.rand(self.batch_size, 1, generator=generator, device=device, dtype=torch.float64).cpu()
+        following = (odds.cumsum(1) <= draw).sum(1).clamp(max=odds.shape[1] - 1)
+        resetting = self.log.resetting
+        rewards = torch.where(resetting, 0, self.rewards[self._states, actions])
+        self._states = torch.where(resetting, self.start, following)
+        self._clock = torch.where(resetting, 0, self._clock + 1)
+        terminated = self.is_terminal[self._states] & ~resetting
+        truncated = torch.zeros_like(terminated)
+        if self.time_limit is not None:
+            truncated = (self._clock >= self.time_limit) & ~resetting & ~terminated
+        mask = self.log.record(rewards, terminated | truncated)
+        columns = (self._states, rewards, terminated, truncated, mask)
+        return Step(*(column.to(device) for column in columns))
+
+    def stack(self, observations: list[Tensor]) -> Tensor:
+        return torch.stack(observations, 1)
+
+    def state(self) -> dict[str, Any]:
+        return {"log": self.log.state(), "states": self._states.clone(), "clock": self._clock.clone()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.log.load_state(state["log"])
+        self._states, self._clock = state["states"].clone(), state["clock"].clone()
+
+
+def chain(
+    length: int = 5,
+    *,
+    slip: float = 0.0,
+    small: float = 0.1,
+    time_limit: int | None = None,
+    batch_size: int = 16,
+) -> TabularMDP:
+    """A corridor: walk right to the last state for a reward of 1, or step back (left of the start) for ``small``.
+
+    Actions are 0 left and 1 right; with probability ``slip`` a step goes the other way. State 0 is the start, state
+    ``length - 1`` ends the episode. Going left in state 0 stays there and pays ``small``: a near-sighted agent
+    (small discount) prefers it, a far-sighted one walks.
+
+    >>> chain(4).rewards[:, 1].tolist()
+    [0.0, 0.0, 1.0, 0.0]
+    """
+    in_range("chain", "length", length, 2, float("inf"))
+    in_range("chain", "slip", slip, 0, 1)
+    transitions, rewards = torch.zeros(length, 2, length), torch.zeros(length, 2)
+    for state in range(length - 1):
+        left, right = max(state - 1, 0), state + 1
+        for action, (meant, other) in enumerate([(left, right), (right, left)]):
+            transitions[state, action, meant] += 1 - slip
+            transitions[state, action, other] += slip
+    rewards[:, 0] = small * torch.eye(length)[0]
+    rewards[:-1] += transitions[:-1, :, -1]
+    transitions[-1, :, -1] = 1
+    return TabularMDP(
+        transitions, rewards, terminal=(length - 1,), time_limit=time_limit, batch_size=batch_size
+    )
+
+
+MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left: actions 0 to 3 of a gridworld
+
+
+def gridworld(
+    layout: str = "S..#\n..#.\n..-.\n...+",
+    *,
+    slip: float = 0.0,
+    step_reward: float = 0.0,
+    time_limit: int | None = None,
+    batch_size: int = 16,
+) -> TabularMDP:
+    """A map in plain text: S start, # wall, + goal (pays 1 and ends), - pit (pays -1 and ends), . floor.
+
+    Actions are 0 up, 1 right, 2 down, 3 left; with probability ``slip`` the move goes to one of the two sides. Walls
+    and borders leave the walker where it stands. State ``row * width + column``, read from the top left.
+
+    Raises:
+        ValueError: the map is not a rectangle, holds an unknown sign, or has not exactly one S.
+
+    >>> world = gridworld("S.+")
+    >>> world.rewards[1].tolist(), world.is_terminal.tolist()
+    ([0.0, 1.0, 0.0, 0.0], [False, False, True])
+    """
+    rows = layout.strip().split("\n")
+    height, width = len(rows), len(rows[0])
+    cells = "".join(rows)
+    if any(len(row) != width for row in rows) or set(cells) - set("S.#+-") or cells.count("S") != 1:
+        raise ValueError(
+            f"gridworld: the map must be a rectangle of S . # + - with exactly one S, got {layout!r}."
+        )
+    in_range("gridworld", "slip", slip, 0, 1)
+
+    def arrive(cell: int, move: int) -> int:
+        row, column = cell // width + MOVES[move][0], cell % width + MOVES[move][1]
+        inside = 0 <= row < height and 0 <= column < width
+        return row * width + column if inside and rows[row][column] != "#" else cell
+
+    transitions, rewards = torch.zeros(len(cells), 4, len(cells)), torch.zeros(len(cells), 4)
+    prize = torch.tensor([{"+": 1.0, "-": -1.0}.get(sign, 0.0) for sign in cells])
+    terminal = tuple(i for i, sign in enumerate(cells) if sign in "+-")
+    for cell, sign in enumerate(cells):
+        for action in range(4):
+            if sign in "+-#":
+                transitions[cell, action, cell] = 1
+                continue
+            for move, odds in (
+                (action, 1 - slip),
+                ((action + 1) % 4, slip / 2),
+                ((action + 3) % 4, slip / 2),
+            ):
+                transitions[cell, action, arrive(cell, move)] += odds
+            rewards[cell, action] = step_reward + transitions[cell, action] @ prize
+    return TabularMDP(
+        transitions,
+        rewards,
+        start=cells.index("S"),
+        terminal=terminal,
+        time_limit=time_limit,
+        batch_size=batch_size,
+    )

@@ -1,0 +1,126 @@
+"""Any Gymnasium environment with `Discrete` or `Box` spaces, as a batch of worlds.
+
+Gymnasium's own vectorised implementation is used where there is one (CartPole), copies stepped in turn elsewhere.
+Left out on purpose: observation and reward normalisation, frame stacks, async workers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlbase.envs.episodes import EpisodeLog
+from rlbase.types import Box, Discrete, Step
+from rlbase.validate import has_shape, in_range
+
+
+class GymEnv:
+    """A batch of ``batch_size`` copies of the Gymnasium environment ``name``, with next-step autoreset.
+
+    Observations come out as ``[B]`` long (``Discrete``) or ``[B, size]`` float (``Box``, flattened); continuous actions are
+    clipped to the box. ``options`` goes to the environment's constructor. The seed is drawn from the generator of the
+    first rollout. A checkpoint holds that seed and the actions taken since, and loading replays them: exact for every
+    environment that is deterministic given its seed, at the price of stepping through the past again.
+
+    Raises:
+        ValueError: no such environment, or spaces that are neither ``Discrete`` nor ``Box``.
+        ImportError: the environment needs a package that is missing.
+
+    >>> env = GymEnv("CartPole-v1", batch_size=2)
+    >>> env.begin(torch.Generator().manual_seed(0)).shape, env.action_space
+    (torch.Size([2, 4]), Discrete(n=2))
+    """
+
+    horizon = None
+
+    def __init__(self, name: str, *, batch_size: int = 8, options: dict[str, Any] | None = None) -> None:
+        import gymnasium
+        from gymnasium.error import DependencyNotInstalled
+
+        in_range("GymEnv", "batch_size", batch_size, 1, float("inf"))
+        try:
+            self.vector = gymnasium.make_vec(name, num_envs=batch_size, **(options or {}))
+        except (DependencyNotInstalled, ModuleNotFoundError) as error:
+            raise ImportError(f"GymEnv: {name} needs a package that is missing: {error}") from None
+        except gymnasium.error.Error as error:
+            raise ValueError(f"GymEnv: Gymnasium knows no environment {name!r} ({error}).") from None
+        self.name, self.batch_size = name, batch_size
+        self.observation_space = _space(name, "observation", self.vector.single_observation_space)
+        self.action_space = _space(name, "action", self.vector.single_action_space)
+        self.log = EpisodeLog(batch_size)
+        self.returns = self.log.returns
+        self._seed: int | None = None
+        self._obs = torch.zeros(0)
+        self._actions: list[np.ndarray] = []
+
+    def begin(self, generator: torch.Generator) -> Tensor:
+        if self._seed is None:
+            device = generator.device
+            self._seed = int(torch.randint(2**31 - 1, (1,), generator=generator, device=device).item())
+            self._obs = self._observe(self.vector.reset(seed=self._seed)[0])
+        return self._obs.to(generator.device)
+
+    def step(self, actions: Tensor, generator: torch.Generator) -> Step:
+        has_shape(
+            "GymEnv.step", "actions", actions[..., 0] if actions.ndim == 2 else actions, (self.batch_size,)
+        )
+        device = generator.device
+        return Step(*(column.to(device) for column in self._advance(actions.cpu().numpy())))
+
+    def _advance(self, actions: np.ndarray) -> tuple[Tensor, ...]:
+        self._actions.append(actions)
+        space = self.vector.single_action_space
+        if isinstance(self.action_space, Box):
+            low, high = space.low.reshape(-1), space.high.reshape(-1)  # pyright: ignore[reportAttributeAccessIssue]
+            given = np.clip(actions, low, high).reshape(self.batch_size, *(space.shape or ()))
+        else:
+            given = actions + int(space.start)  # pyright: ignore[reportAttributeAccessIssue]
+        obs, rewards, terminated, truncated, _ = self.vector.step(given.astype(space.dtype, copy=False))
+        self._obs = self._observe(obs)
+        over, cut = torch.from_numpy(terminated.copy()), torch.from_numpy(truncated & ~terminated)
+        pay = torch.from_numpy(np.asarray(rewards, np.float32).copy())
+        if not pay.isfinite().all():
+            raise ValueError(f"GymEnv: {self.name} paid a reward that is not finite: {rewards}.")
+        return self._obs, pay, over, cut, self.log.record(pay, over | cut)
+
+    def _observe(self, obs: np.ndarray) -> Tensor:
+        if isinstance(self.observation_space, Discrete):
+            start = int(self.vector.single_observation_space.start)  # pyright: ignore[reportAttributeAccessIssue]
+            return torch.from_numpy(np.asarray(obs, np.int64) - start)
+        return torch.from_numpy(np.asarray(obs, np.float32).reshape(self.batch_size, -1).copy())
+
+    def stack(self, observations: list[Tensor]) -> Tensor:
+        return torch.stack(observations, 1)
+
+    def state(self) -> dict[str, Any]:
+        if self._seed is None:
+            return {"seed": None}
+        taken = torch.from_numpy(np.stack(self._actions)) if self._actions else torch.zeros(0)
+        return {"seed": self._seed, "actions": taken, "returns": list(self.returns)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self._seed, self._actions = state["seed"], []
+        if self._seed is None:
+            return
+        self.log = EpisodeLog(self.batch_size)
+        self._obs = self._observe(self.vector.reset(seed=self._seed)[0])
+        for actions in state["actions"].numpy():
+            self._advance(actions)
+        self.returns.clear()
+        self.returns.extend(state["returns"])
+        self.log.returns = self.returns
+
+
+def _space(name: str, what: str, space: Any) -> Discrete | Box:
+    import gymnasium
+
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return Discrete(int(space.n))
+    if isinstance(space, gymnasium.spaces.Box):
+        return Box(int(np.prod(space.shape)), float(space.low.min()), float(space.high.max()))
+    raise ValueError(
+        f"GymEnv: {name} has a {type(space).__name__} {what} space, only Discrete and Box are supported."
+    )

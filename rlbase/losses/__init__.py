@@ -1,0 +1,20 @@
+"""Losses as sentences about log-probabilities: no model, no config, no reduction inside."""
+
+from rlbase.losses.diagnostics import clip_fraction, explained_variance
+from rlbase.losses.kl import exact_kl, k1, k2, k3, schulman_beta, ziegler_beta
+from rlbase.losses.policy_gradient import ppo_clip, reinforce, value_clipped, value_mse
+
+__all__ = [
+    "clip_fraction",
+    "exact_kl",
+    "explained_variance",
+    "k1",
+    "k2",
+    "k3",
+    "ppo_clip",
+    "reinforce",
+    "schulman_beta",
+    "value_clipped",
+    "value_mse",
+    "ziegler_beta",
+]

@@ -1,0 +1,81 @@
+"""A number for every state and action: the policy about which everything can be proved."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rlbase.validate import in_range
+
+
+class TabularPolicy(nn.Module):
+    r"""Softmax over a table of logits, $\pi(a|s)\propto e^{\theta_{sa}}$; starts uniform.
+
+    Observations are state numbers, ``[B]`` or ``[B, T]``. ``ref`` (``[n_actions]`` or ``[n_states, n_actions]``) starts it
+    at those probabilities instead.
+
+    Raises:
+        ValueError: a size below 1, or ``ref`` does not fit.
+
+    >>> policy = TabularPolicy(1, 2, ref=torch.tensor([0.25, 0.75]))
+    >>> policy.probs()
+    tensor([[0.2500, 0.7500]], grad_fn=<SoftmaxBackward0>)
+    """
+
+    stateful = False
+
+    def __init__(self, n_states: int, n_actions: int, *, ref: Tensor | None = None) -> None:
+        super().__init__()
+        in_range("TabularPolicy", "n_states", n_states, 1, float("inf"))
+        in_range("TabularPolicy", "n_actions", n_actions, 1, float("inf"))
+        self.logits = nn.Parameter(torch.zeros(n_states, n_actions))
+        if ref is not None:
+            if ref.shape[-1] != n_actions or ref.ndim > 2 or (ref.ndim == 2 and len(ref) != n_states):
+                raise ValueError(
+                    f"TabularPolicy: ref must be [{n_actions}] or [{n_states}, {n_actions}], got {list(ref.shape)}."
+                )
+            self.logits.data += ref.log()
+
+    def probs(self) -> Tensor:
+        """The whole table of probabilities, ``[n_states, n_actions]``."""
+        return self.logits.softmax(-1)
+
+    def initial_state(self, obs: Tensor) -> None:
+        return None
+
+    @torch.no_grad()
+    def step(self, obs: Tensor, state: None, generator: torch.Generator) -> tuple[Tensor, Tensor, None]:
+        return *sample(self.logits[obs], generator), state
+
+    def evaluate(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        return score(self.logits[obs[:, : actions.shape[1]]], actions)
+
+
+class TabularCritic(nn.Module):
+    """One value for each state, starting at 0.
+
+    >>> TabularCritic(3).value(torch.tensor([[0, 2]]), torch.tensor([[1]])).tolist()
+    [[0.0, 0.0]]
+    """
+
+    def __init__(self, n_states: int) -> None:
+        super().__init__()
+        in_range("TabularCritic", "n_states", n_states, 1, float("inf"))
+        self.values = nn.Parameter(torch.zeros(n_states))
+
+    def value(self, obs: Tensor, actions: Tensor) -> Tensor:
+        return self.values[obs]
+
+
+def sample(logits: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw one action per row of ``[B, A]`` logits; returns actions and their log-probabilities, ``[B]``."""
+    logp = logits.log_softmax(-1)
+    actions = torch.multinomial(logp.exp(), 1, generator=generator)
+    return actions[:, 0], logp.gather(1, actions)[:, 0]
+
+
+def score(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of ``[B, T]`` actions and entropies under ``[B, T, A]`` logits."""
+    logp = logits.log_softmax(-1)
+    entropy = -(logp.exp() * logp).sum(-1)
+    return logp.gather(-1, actions[..., None])[..., 0], entropy

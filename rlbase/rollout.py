@@ -1,0 +1,240 @@
+"""The one loop: a policy meets a batch of worlds. And the two contracts that keep both honest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlbase.masked import last_choice
+from rlbase.types import Discrete, Env, Obs, Policy, Prompt, Rollout
+from rlbase.validate import finite, has_shape, in_range
+
+
+@torch.no_grad()
+def rollout(policy: Policy, env: Env, *, steps: int | None = None, generator: torch.Generator) -> Rollout:
+    """Let ``policy`` act in ``env`` for ``steps`` columns, or until every row has finished.
+
+    The same loop serves a bandit (one column), CartPole (``steps`` columns of a world that goes on) and a language
+    model (one column a token). Column ``t`` of ``obs`` is what was seen before action ``t``; tensors have one more
+    column at the end, what was seen after the last action.
+
+    Raises:
+        ValueError: the world never finishes by itself and ``steps`` was not given, or a reward is not finite.
+
+    >>> from rlbase.envs import Bandit
+    >>> from rlbase.policies import TabularPolicy
+    >>> bandit = Bandit(torch.tensor([0.0, 1.0]), batch_size=4)
+    >>> batch = rollout(TabularPolicy(1, 2), bandit, generator=torch.Generator().manual_seed(0))
+    >>> batch.actions.shape, bool(batch.mask.all())
+    (torch.Size([4, 1]), True)
+    """
+    limit = steps if env.horizon is None else min(steps or env.horizon, env.horizon)
+    if limit is None:
+        raise ValueError("rollout: this world goes on by itself, say how many steps a rollout takes.")
+    in_range("rollout", "steps", limit, 1, float("inf"))
+    obs = env.begin(generator)
+    state = policy.initial_state(obs)
+    observations: list[Any] = [obs]
+    columns: list[tuple[Tensor, ...]] = []
+    late = None
+    for _ in range(limit):
+        actions, logp, state = policy.step(obs, state, generator)
+        step = env.step(actions, generator)
+        obs, late = step.obs, step.late_rewards
+        observations.append(obs)
+        columns.append((actions, logp, step.rewards, step.terminated, step.truncated, step.mask))
+        if step.finished:
+            break
+    actions, logp, rewards, terminated, truncated, mask = (
+        torch.stack(column, 1) for column in zip(*columns, strict=True)
+    )
+    if late is not None:
+        rewards = rewards + late[:, None] * last_choice(mask)
+    finite("rollout", rewards=rewards)
+    return Rollout(env.stack(observations), actions, logp, rewards, terminated, truncated, mask)
+
+
+@torch.no_grad()
+def rescore(policy: Policy, batch: Rollout) -> Tensor:
+    """Log-probabilities ``[B, T]`` that ``policy`` gives to the choices of a rollout, in one forward, without gradient."""
+    return policy.evaluate(batch.obs, batch.actions)[0]
+
+
+@torch.no_grad()
+def enumerate_actions(
+    policy: Policy, env: Env, *, steps: int | None = None, generator: torch.Generator
+) -> Rollout:
+    r"""Every choice of a bandit once, weighted by its probability: a rollout without sampling noise.
+
+    A drop-in for `rollout` (``ppo(..., collect=enumerate_actions)``). ``weight`` is $N\,p(s)\,\pi(a|s)$ for $N$ rows, so
+    that the plain mean of ``weight * x`` is the exact expectation $E_{s,a\sim\pi}[x]$. Reward noise is averaged away.
+
+    Raises:
+        TypeError: the world cannot list its choices.
+
+    >>> from rlbase.envs import Bandit
+    >>> from rlbase.policies import TabularPolicy
+    >>> batch = enumerate_actions(TabularPolicy(1, 2), Bandit(torch.tensor([0.0, 1.0])), generator=torch.Generator())
+    >>> (batch.weight * batch.rewards).mean().item()
+    0.5
+    """
+    listing = getattr(env, "every_choice", None)
+    if listing is None:
+        raise TypeError(
+            f"enumerate_actions: {type(env).__name__} cannot list its choices; use a Bandit, or rollout."
+        )
+    env.begin(generator)
+    contexts, actions, rewards = listing()
+    obs = contexts[:, None].expand(-1, 2)
+    logp = policy.evaluate(obs, actions[:, None])[0]
+    over = torch.ones_like(logp, dtype=torch.bool)
+    share = len(contexts) / len(contexts.unique())  # N p(s): contexts are uniform
+    env.returns.append((logp[:, 0].exp() * rewards).sum().item() * share / len(contexts))
+    return Rollout(
+        obs, actions[:, None], logp, rewards[:, None], over, torch.zeros_like(over), over, share * logp.exp()
+    )
+
+
+def check_policy(
+    policy: Policy, env: Env, *, steps: int = 8, seed: int = 0, tolerance: float = 1e-4
+) -> float:
+    """Hold a policy to its contract in a world; returns the largest gap between sampled and re-scored log-probability.
+
+    Checked: log-probabilities and entropies have shape ``[B, T]``; re-scoring a rollout gives what was sampled (so no
+    dropout, no off-by-one, no forgotten temperature); the same generator gives the same rollout; rows do not depend on
+    each other; more left padding changes nothing; the gradient reaches the parameters.
+
+    Raises:
+        ValueError: naming the first clause that is broken.
+
+    >>> from rlbase.envs import chain
+    >>> from rlbase.policies import TabularPolicy
+    >>> check_policy(TabularPolicy(5, 2), chain(5))
+    0.0
+    """
+
+    def twice() -> tuple[Rollout, Rollout]:
+        start = env.state()
+        first = rollout(policy, env, steps=steps, generator=_generator(seed))
+        env.load_state(start)
+        return first, rollout(policy, env, steps=steps, generator=_generator(seed))
+
+    rollout(
+        policy, env, steps=steps, generator=_generator(seed)
+    )  # so that the world has a state to go back to
+    batch, again = twice()
+    if not torch.equal(batch.actions, again.actions):
+        raise ValueError(
+            "check_policy: the same generator gave two different rollouts; draw only from the generator."
+        )
+    logp, entropy = policy.evaluate(batch.obs, batch.actions)
+    for name, tensor in (("log-probabilities", logp), ("entropy", entropy)):
+        has_shape("check_policy", name, tensor, tuple(batch.mask.shape))
+    gap = _gap(logp, batch.logp, batch.mask)
+    if not gap <= tolerance:
+        raise ValueError(
+            f"check_policy: re-scored log-probabilities differ from sampled ones by {gap:.2g} (allowed {tolerance:g}); "
+            "is dropout on, the temperature forgotten, or the shift off by one?"
+        )
+    half = slice(0, max(1, env.batch_size // 2))
+    if (
+        not _gap(policy.evaluate(batch.obs[half], batch.actions[half])[0], logp[half], batch.mask[half])
+        <= tolerance
+    ):
+        raise ValueError("check_policy: a row's log-probabilities change with the other rows of the batch.")
+    if isinstance(batch.obs, Prompt):
+        padded = policy.evaluate(_pad_more(batch.obs), batch.actions)[0]
+        if not _gap(padded, logp, batch.mask) <= tolerance:
+            raise ValueError("check_policy: two more columns of left padding change the log-probabilities.")
+    parameters = [p for p in getattr(policy, "parameters", list)() if p.requires_grad]
+    if parameters:
+        grads = torch.autograd.grad(logp[batch.mask].sum(), parameters, allow_unused=True)
+        if not any(g is not None and g.abs().sum() > 0 for g in grads):
+            raise ValueError(
+                "check_policy: no gradient of the log-probabilities reaches the policy's parameters."
+            )
+    return gap
+
+
+def check_env(env: Env, *, steps: int = 8, seed: int = 0) -> None:
+    """Hold a world to its contract, acting at random.
+
+    Checked: shapes and types of every column; rewards finite; a step that is no choice pays nothing and ends nothing;
+    what ended does not end again without a new choice; the same generator and state give the same stream; a saved state
+    continues exactly; wrongly shaped actions are refused.
+
+    Raises:
+        ValueError: naming the first clause that is broken.
+
+    >>> from rlbase.envs import chain
+    >>> check_env(chain(4, slip=0.1, time_limit=5))
+    """
+
+    def stream(generator: torch.Generator) -> tuple[list[Any], Obs]:
+        obs, answers = env.begin(generator), []
+        limit = steps if env.horizon is None else env.horizon
+        for _ in range(limit):
+            answers.append(env.step(_random_actions(env, generator), generator))
+            if answers[-1].finished:
+                break
+        return answers, obs
+
+    stream(_generator(seed))
+    saved = env.state()
+    answers, first = stream(_generator(seed))
+    env.load_state(saved)
+    repeated, _ = stream(_generator(seed))
+    if len(first) != env.batch_size:
+        raise ValueError(f"check_env: begin() must give {env.batch_size} observations, got {len(first)}.")
+    ended = torch.zeros(env.batch_size, dtype=torch.bool)
+    for answer, other in zip(answers, repeated, strict=True):
+        for name in ("rewards", "terminated", "truncated", "mask"):
+            column = getattr(answer, name)
+            has_shape("check_env", name, column, (env.batch_size,))
+            if name != "rewards" and column.dtype != torch.bool:
+                raise ValueError(f"check_env: {name} must be boolean, got {column.dtype}.")
+            if not torch.equal(column, getattr(other, name)):
+                raise ValueError(
+                    f"check_env: {name} differ after load_state(state()) with the same generator."
+                )
+        finite("check_env", rewards=answer.rewards)
+        idle = ~answer.mask
+        if (answer.rewards[idle] != 0).any() or (answer.terminated | answer.truncated)[idle].any():
+            raise ValueError("check_env: a column that is no choice must pay nothing and end nothing.")
+        if (answer.terminated & answer.truncated).any():
+            raise ValueError("check_env: a step both terminated and truncated; termination must win.")
+        if (answer.mask & ended).any():
+            raise ValueError(
+                "check_env: the column after an episode's end is its reset, its mask must be False."
+            )
+        ended = answer.terminated | answer.truncated
+    if env.horizon is not None and not answers[-1].finished:
+        raise ValueError(f"check_env: horizon is {env.horizon}, but the stream had not finished by then.")
+    try:
+        env.begin(_generator(seed))
+        env.step(torch.zeros(env.batch_size + 1, dtype=torch.long), _generator(seed))
+    except ValueError:
+        return
+    raise ValueError("check_env: step() must refuse actions of the wrong shape with a ValueError.")
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _gap(a: Tensor, b: Tensor, mask: Tensor) -> float:
+    return (a - b)[mask].abs().max().item()
+
+
+def _pad_more(prompt: Prompt) -> Prompt:
+    extra = prompt.ids.new_zeros(len(prompt), 2)
+    return Prompt(torch.cat((extra, prompt.ids), 1), torch.cat((extra.bool(), prompt.mask), 1))
+
+
+def _random_actions(env: Env, generator: torch.Generator) -> Tensor:
+    space = env.action_space
+    if isinstance(space, Discrete):
+        return torch.randint(space.n, (env.batch_size,), generator=generator)
+    return torch.randn(env.batch_size, space.size, generator=generator)

@@ -1,0 +1,126 @@
+"""What the training loops share: a generator, an optimiser, advantages, one gradient step. No loop lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rlbase.advantages import discounted_returns, gae, group_normalised, leave_one_out
+from rlbase.masked import masked_sum
+from rlbase.types import Critic, Env, Obs, Rollout
+from rlbase.validate import one_of
+
+ADVANTAGES = ("gae", "returns", "leave_one_out", "group")
+
+
+def parameters_of(*parts: Any) -> list[nn.Parameter]:
+    """The trainable parameters of several modules, each once (a critic may share the policy's)."""
+    seen: dict[int, nn.Parameter] = {}
+    for part in parts:
+        for p in part.parameters() if part is not None else ():
+            if p.requires_grad:
+                seen[id(p)] = p
+    return list(seen.values())
+
+
+def new_generator(parameters: list[nn.Parameter], seed: int = 0) -> torch.Generator:
+    """A seeded generator on the device where the parameters live."""
+    return torch.Generator(parameters[0].device if parameters else "cpu").manual_seed(seed)
+
+
+def adam(parameters: list[nn.Parameter], learning_rate: float) -> torch.optim.Adam:
+    """Adam in its fused form, with the epsilon of the PPO codes (1e-5)."""
+    return torch.optim.Adam(parameters, lr=learning_rate, eps=1e-5, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Give every parameter group this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+def gradient_step(
+    where: str,
+    loss: Tensor,
+    parameters: list[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    max_norm: float,
+) -> Tensor:
+    """One optimiser step on ``loss``; returns the gradient's norm before clipping.
+
+    Raises:
+        FloatingPointError: the loss or its gradient is not finite; the parameters have not been touched.
+    """
+    optimizer.zero_grad()
+    if loss.isfinite():
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+        if norm.isfinite():
+            optimizer.step()
+            return norm
+    raise FloatingPointError(
+        f"{where}: the loss ({loss.item()}) or its gradient is not finite; the policy is as it was before this step. "
+        "Look at the rewards and log-probabilities, or lower the learning rate."
+    )
+
+
+def estimate_advantages(
+    batch: Rollout,
+    rewards: Tensor,
+    values: Tensor | None,
+    *,
+    kind: str,
+    gamma: float,
+    lam: float,
+    group_size: int,
+) -> tuple[Tensor, Tensor]:
+    """Advantages and returns ``[B, T]`` of a rollout by one of four rules; the arithmetic is in `rlbase.advantages`.
+
+    ``gae`` needs ``values`` ``[B, T+1]``; ``returns`` is the plain reward-to-go; ``leave_one_out`` and ``group`` compare
+    the summed rewards of ``group_size`` neighbouring rows and give every choice of a row the same advantage.
+
+    Raises:
+        ValueError: an unknown rule, ``gae`` without a critic, or rows that do not divide into groups.
+    """
+    one_of("PPOConfig", "advantage", kind, ADVANTAGES)
+    discounts = gamma * (~batch.terminated).to(rewards.dtype)
+    if kind == "gae":
+        if values is None:
+            raise ValueError(
+                "advantage='gae' needs a critic; pass one, or choose 'returns', 'leave_one_out' or 'group'."
+            )
+        advantages = gae(rewards, values, discounts, batch.mask, lam=lam)
+        return advantages, advantages + values[:, :-1]
+    if kind == "returns":
+        returns = discounted_returns(torch.where(batch.mask, rewards, 0), discounts)
+        return returns, returns
+    if len(rewards) % group_size or group_size < 2:
+        raise ValueError(f"advantage={kind!r} needs groups: {len(rewards)} rows, group_size {group_size}.")
+    totals = masked_sum(rewards, batch.mask)
+    rule = leave_one_out if kind == "leave_one_out" else group_normalised
+    advantages = rule(totals.view(-1, group_size)).view(-1, 1).expand_as(rewards)
+    return advantages, totals[:, None].expand_as(rewards)
+
+
+@torch.no_grad()
+def values_of(critic: Critic | None, obs: Obs, actions: Tensor) -> Tensor | None:
+    """The critic's values without gradient, or None without a critic."""
+    return None if critic is None else critic.value(obs, actions)
+
+
+def recent_return(env: Env) -> float:
+    """Mean return of the latest finished episodes (at most 100); NaN before the first."""
+    return sum(env.returns) / len(env.returns) if env.returns else float("nan")
+
+
+def averages(records: Iterable[dict[str, Tensor]]) -> dict[str, float]:
+    """Mean of each metric over minibatches; a name that ends in ``_max`` takes the largest instead."""
+    columns: dict[str, list[Tensor]] = {}
+    for record in records:
+        for name, value in record.items():
+            columns.setdefault(name, []).append(value.detach())
+    joined = {name: torch.stack(column).float() for name, column in columns.items()}
+    return {name: (c.max() if name.endswith("_max") else c.mean()).item() for name, c in joined.items()}

@@ -1,0 +1,145 @@
+"""The words every room shares: observations, spaces, the rollout, and the three protocols.
+
+One row is one stream of choices. Time runs over *actions* only: a prompt is an observation,
+the padding after a finished response and the autoreset step of a vector environment are
+columns in which the policy chose nothing, and the boolean ``mask`` says so.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """A space of ``n`` alternatives, numbered from 0."""
+
+    n: int
+
+
+@dataclass(frozen=True)
+class Box:
+    """A space of real vectors of length ``size``; actions outside ``low``..``high`` are clipped."""
+
+    size: int
+    low: float = float("-inf")
+    high: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Left-padded prompts: the observation with which a text stream begins.
+
+    ``ids`` is ``[B, P]`` (long) and ``mask`` is ``[B, P]`` (bool), False on padding. Padding is
+    told apart by the mask alone, never by a token's identity: a pad token is often the EOS too.
+    """
+
+    ids: Tensor
+    mask: Tensor
+
+    def __getitem__(self, rows: Any) -> Prompt:
+        return Prompt(self.ids[rows], self.mask[rows])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> Prompt:
+        return Prompt(self.ids.to(device), self.mask.to(device))
+
+
+# What a policy sees. In a rollout: [B, T + 1, ...] for tensors (the last column is the
+# observation after the last action), or the Prompt alone for text, whose later observations
+# are the actions themselves.
+Obs: TypeAlias = Tensor | Prompt
+
+
+class Step(NamedTuple):
+    """What a world answers to a column of actions; every tensor is ``[B]``."""
+
+    obs: Obs
+    rewards: Tensor
+    terminated: Tensor  # the episode is over and nothing follows: its value is zero
+    truncated: Tensor  # the clock ran out: `obs` is the final observation, still worth its value
+    mask: Tensor  # False where the action given was no choice (autoreset, padding after EOS)
+    finished: bool = False  # True when no row of this stream has a choice left
+    late_rewards: Tensor | None = None  # [B], known only at the end, paid on each row's last choice
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Streams of choices, ``[B, T]`` throughout; see `rlbase.rollout.rollout`."""
+
+    obs: Obs
+    actions: Tensor
+    logp: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    mask: Tensor
+    weight: Tensor | None = None  # probability mass of each choice when actions were enumerated
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Chooses actions one column at a time, and re-scores whole rows of them in one forward.
+
+    ``stateful`` says that an action's probability depends on earlier actions of the row (a
+    language model, a recurrent net), so that rows must be kept whole. Contract:
+    `rlbase.rollout.check_policy`.
+    """
+
+    stateful: bool
+
+    def initial_state(self, obs: Obs) -> Any: ...
+
+    def step(self, obs: Obs, state: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Any]:
+        """Sample actions and their log-probabilities, both ``[B]``, without gradient."""
+        ...
+
+    def evaluate(self, obs: Obs, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of ``actions`` and entropies, both ``[B, T]``, with gradient."""
+        ...
+
+
+@runtime_checkable
+class Critic(Protocol):
+    def value(self, obs: Obs, actions: Tensor) -> Tensor:
+        """One value for each observation column: ``[B, T + 1]`` on a rollout."""
+        ...
+
+
+@runtime_checkable
+class Env(Protocol):
+    """A batch of worlds stepped together, living on the generator's device. Contract: `rlbase.rollout.check_env`.
+
+    ``returns`` keeps the undiscounted returns of the latest finished episodes. ``horizon`` is
+    the number of actions after which every row has finished, or None for worlds that go on
+    from one rollout to the next.
+    """
+
+    observation_space: Discrete | Box | None
+    action_space: Discrete | Box
+    batch_size: int
+    horizon: int | None
+    returns: deque[float]
+
+    def begin(self, generator: torch.Generator) -> Obs:
+        """The observation a rollout starts from: a fresh batch, or where the last one stopped."""
+        ...
+
+    def step(self, actions: Tensor, generator: torch.Generator) -> Step: ...
+
+    def stack(self, observations: list[Any]) -> Obs:
+        """Join the observations of a rollout, in order, into what `Policy.evaluate` takes."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Everything (tensors, numbers, strings) needed to go on from here, for a checkpoint."""
+        ...
+
+    def load_state(self, state: dict[str, Any]) -> None: ...
