@@ -29,7 +29,7 @@ CHAR = 0.59  # mean width of a character, in font sizes
 
 def layout(scene: Scene) -> list[Shape]:
     """All shapes of a scene, in drawing order."""
-    gap, pad = 34.0, 10.0
+    gap, pad = 36.0, 14.0
     shapes: list[Shape] = []
     for row, panels in enumerate(scene.rows):
         room = scene.width - 2 * pad - gap * (len(panels) - 1)

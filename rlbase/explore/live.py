@@ -16,7 +16,7 @@ import anywidget
 import ipywidgets as W
 import traitlets
 
-from rlbase.explore.geometry import Box, Dot, Poly, Shape, Words
+from rlbase.explore.geometry import Box, Dot, Shape, Words
 from rlbase.explore.layout import layout
 from rlbase.explore.scene import Scene
 

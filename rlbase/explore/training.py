@@ -41,7 +41,7 @@ MEANING = {
     "grad_norm": ("Gradient norm", "before clipping", "other"),
     "learning_rate": ("Learning rate", "", "reference"),
 }
-RUN_COLOURS = ("policy", "wrong", "reward", "other", "truth", "reference")
+RUN_COLOURS = ("policy", "reward", "other", "truth", "reference", "wrong")
 AXES = {"update": "update", "env_steps": "environment steps"}
 
 
@@ -260,7 +260,8 @@ def _color(name: str, index: int, count: int) -> str:
 
 
 def _training_panel(lines: list[Line], title: str, unit: str, x: str) -> Panel:
-    return Panel(lines, title, AXES.get(x, x), unit)
+    last = max((line.x[-1] for line in lines if line.x), default=1.0)
+    return Panel(lines, title, AXES.get(x, x), unit, x_range=(0, max(last, 1)))
 
 
 def _notebook() -> bool:

@@ -1,0 +1,120 @@
+"""The clip explorer: PPO's surrogate for one choice, and an optimiser that walks on it.
+
+Every number comes from `rlbase.losses.ppo_clip` and its gradient by autograd. The walker is a policy with
+one parameter, the logit of the sampled action, which starts at ``OLD_PROB``.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from rlbase.explore.live import Explorable, explore, int_slider, slider
+from rlbase.explore.scene import Band, Line, Note, Panel, Points, Scene, number
+from rlbase.losses import ppo_clip, reinforce
+
+OLD_PROB = 0.25
+LARGEST = 2.5  # the ratio at the right end of the axis
+
+
+def surrogate(ratio: torch.Tensor, advantage: float, clip: float) -> tuple[torch.Tensor, torch.Tensor]:
+    r"""PPO's objective (to be maximised) at each ratio, and its slope with respect to the ratio.
+
+    >>> value, slope = surrogate(torch.tensor([1.0, 1.5]), advantage=1.0, clip=0.25)
+    >>> value.tolist(), slope.tolist()
+    ([1.0, 1.25], [1.0, 0.0])
+    """
+    ratio = ratio.detach().double().requires_grad_()
+    logp = ratio.log()[None]
+    objective = -ppo_clip(logp, torch.zeros_like(logp), torch.full_like(logp, advantage), clip=clip)[0]
+    (slope,) = torch.autograd.grad(objective.sum(), ratio)
+    return objective.detach(), slope
+
+
+def walk(clip: float | None, advantage: float, epochs: int, learning_rate: float) -> list[float]:
+    """The ratio before and after each of ``epochs`` gradient steps; ``clip=None`` takes the clip away.
+
+    Without the clip the loss is the same importance-weighted one, ``-ratio * advantage``.
+    """
+    start = torch.tensor([[OLD_PROB]], dtype=torch.float64)
+    logit = start.logit().requires_grad_()
+    old_logp, weight = start.log(), torch.full_like(start, advantage)
+    ratios = [1.0]
+    for _ in range(epochs):
+        logp = torch.nn.functional.logsigmoid(logit)
+        if clip is None:
+            loss = reinforce((logp - old_logp).exp(), weight)
+        else:
+            loss = ppo_clip(logp, old_logp, weight, clip=clip)
+        (gradient,) = torch.autograd.grad(loss.sum(), logit)
+        with torch.no_grad():
+            logit -= learning_rate * gradient
+            ratios.append((torch.nn.functional.logsigmoid(logit) - old_logp).exp().item())
+    return ratios
+
+
+def clip_scene(
+    clip: float = 0.2, advantage: float = 1.0, ratio: float = 1.5, epochs: int = 20, learning_rate: float = 0.4
+) -> Scene:
+    """The surrogate with its two pieces, and the ratio of a policy that climbs it for some epochs."""
+    grid = torch.linspace(0.01, LARGEST, 250, dtype=torch.float64)
+    value, _ = surrogate(grid, advantage, clip)
+    at, slope = surrogate(torch.tensor([ratio], dtype=torch.float64), advantage, clip)
+    clipped_path, free_path = walk(clip, advantage, epochs, learning_rate), walk(None, advantage, epochs, learning_rate)
+    reached, free = clipped_path[-1], free_path[-1]
+    landed, _ = surrogate(torch.tensor([reached], dtype=torch.float64), advantage, clip)
+    low, high = 1 - clip, 1 + clip
+    run = [ratio - 0.22, ratio + 0.22]
+    curve = Panel(
+        [
+            Band([low, high], [-3, -3], [3, 3], "other"),
+            Line([0, LARGEST], [0, LARGEST * advantage], "reference", "ρA", dashed=True, width=1.8),
+            Line([0, low, high, LARGEST], [advantage * r for r in (low, low, high, high)], "other", "clip(ρ)A", True, 1.8),
+            Line(grid, value, "policy", "the smaller one", width=3),
+            Line(run, [at.item() + slope.item() * (x - ratio) for x in run], "reward", "slope at ρ", width=3),
+            Points([ratio], [at.item()], "reward", size=5.5),
+            Points([min(reached, LARGEST)], [landed.item()], "policy", f"after {epochs} steps", size=7, hollow=True),
+        ],
+        "PPO's objective for one choice",
+        "probability ratio ρ = π / π_old",
+        "objective (higher is better)",
+        x_range=(0, LARGEST),
+        y_range=(-3, 3),
+    )
+    steps = list(range(epochs + 1))
+    path = Panel(
+        [
+            Band([0, max(epochs, 1)], [low, low], [high, high], "other", "1 ± ε"),
+            Line(steps, free_path, "wrong", "no clip", width=2),
+            Line(steps, clipped_path, "policy", "clip", width=2.5),
+            Points(steps[-1:], [free], "wrong", size=5),
+            Points(steps[-1:], [reached], "policy", size=5),
+            Note(0, 3.6, f"ρ can reach {number(1 / OLD_PROB)} at most", "reference"),
+        ],
+        "A policy climbing it",
+        "gradient steps on the same choice",
+        "probability ratio ρ",
+        x_range=(0, max(epochs, 1)),
+        y_range=(0, 4),
+        weight=0.8,
+    )
+    pull = "no slope: nothing pulls ρ any more" if slope.item() == 0 else f"slope {number(slope.item())}"
+    outside = " (outside 1 ± ε: the clip stops the pull, it does not hold the ratio)" if not low <= reached <= high else ""
+    caption = (
+        f"At ρ = {number(ratio)} the objective is {number(at.item())}, {pull}. "
+        f"After {epochs} steps ρ = {reached:.3f} with the clip{outside}, {free:.3f} without."
+    )
+    return Scene([curve, path], caption, width=860, height=350)
+
+
+def clip_explorer() -> Explorable:
+    """ε, advantage, ratio and epochs in hand: see the pieces, the slope, and where the optimiser stops."""
+    return explore(
+        clip_scene,
+        {
+            "clip": slider(0.2, 0.0, 0.9, step=0.05, label="clip ε"),
+            "advantage": slider(1.0, -2.0, 2.0, step=0.1, label="advantage A", form=".1f"),
+            "ratio": slider(1.5, 0.05, 2.5, step=0.05, label="ratio ρ"),
+            "epochs": int_slider(20, 0, 60, label="gradient steps"),
+            "learning_rate": slider(0.4, 0.05, 2.0, step=0.05, label="learning rate"),
+        },
+    )

@@ -1,0 +1,149 @@
+"""KL explorers: the β of a bandit whose optimum is known, and the three estimators of one KL."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import log
+
+import torch
+from torch import Tensor
+
+from rlbase.exact import best_of_n, kl, kl_optimum, total_variation
+from rlbase.explore.live import Explorable, explore, int_slider, log_slider, slider
+from rlbase.explore.scene import Bars, Line, Panel, Points, Scene, number
+from rlbase.losses import exact_kl, k1, k2, k3
+from rlbase.policies import TabularPolicy
+
+REF = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
+REWARD = torch.tensor([0.0, 1.0, 0.5, 2.0], dtype=torch.float64)
+
+
+def climb(ref: Tensor, reward: Tensor, beta: float, steps: int, learning_rate: float = 0.3) -> Tensor:
+    r"""Train a tabular policy from ``ref`` by ``steps`` exact gradients of $E_\pi[r]-\beta\,KL(\pi\|ref)$ (Adam).
+
+    >>> climb(REF, REWARD, beta=0.5, steps=0).tolist()
+    [0.4, 0.3, 0.2, 0.1]
+    """
+    policy = TabularPolicy(1, len(ref)).double()
+    policy.logits.data.copy_(ref.log())
+    optimizer = torch.optim.Adam(policy.parameters(), lr=learning_rate, betas=(0.8, 0.95), fused=True)
+    ref_logp = ref.log()[None]
+    for _ in range(steps):
+        logp = policy.logits.log_softmax(-1)
+        loss = beta * exact_kl(logp, ref_logp).sum() - (logp.exp() * reward).sum()
+        (policy.logits.grad,) = torch.autograd.grad(loss, policy.logits)
+        optimizer.step()
+    return policy.logits.detach().softmax(-1)[0]
+
+
+@lru_cache
+def frontier(low: float = 0.02, high: float = 10.0, count: int = 60) -> tuple[list[float], list[float]]:
+    """KL and expected reward of the optimum for ``count`` values of β between ``low`` and ``high``."""
+    betas = torch.logspace(log(low, 10), log(high, 10), count)
+    optima = [kl_optimum(REF, REWARD, beta=b) for b in betas.tolist()]
+    return [kl(p, REF) for p in optima], [(p @ REWARD).item() for p in optima]
+
+
+@lru_cache
+def _best_of() -> tuple[list[float], list[float]]:
+    laws = [best_of_n(REF, REWARD, n).double() for n in (2, 4, 8, 16)]
+    return [kl(p, REF) for p in laws], [(p @ REWARD).item() for p in laws]
+
+
+def beta_scene(beta: float = 0.5, steps: int = 150) -> Scene:
+    """Reference, known optimum and a policy trained just now, and where they lie between reward and KL."""
+    optimum = kl_optimum(REF, REWARD, beta=beta)
+    learned = climb(REF, REWARD, beta, steps)
+    arms = Panel(
+        [
+            Bars(REF, "reference", "reference"),
+            Bars(optimum, "truth", "optimum ∝ ref·exp(r/β)"),
+            Bars(learned, "policy", f"learned, {steps} steps"),
+        ],
+        "Which arm is chosen",
+        "",
+        "probability",
+        y_range=(0, 1.08),
+        categories=[f"reward {number(r)}" for r in REWARD.tolist()],
+        weight=1.25,
+    )
+    spots = {name: (kl(p, REF), (p @ REWARD).item()) for name, p in (("optimum", optimum), ("learned", learned))}
+    best_kl, best_reward = _best_of()
+    trade = Panel(
+        [
+            Line(*frontier(), "truth", "best possible", width=2),
+            Points(best_kl, best_reward, "other", "best of 2, 4, 8, 16", size=3.5),
+            Points([0], [(REF @ REWARD).item()], "reference", "reference", size=5),
+            Points(*([v] for v in spots["optimum"]), "truth", size=8, hollow=True),
+            Points(*([v] for v in spots["learned"]), "policy", "learned", size=5),
+        ],
+        "What reward costs",
+        "KL(π‖ref), nats",
+        "expected reward",
+        x_range=(-0.05, 2.4),
+        y_range=(0.5, 2.1),
+    )
+    apart = total_variation(learned, optimum)
+    divergence, reward = spots["learned"]
+    caption = (
+        f"β = {number(beta)}: the learned policy earns {reward:.3f} at a KL of {divergence:.3f} nats, "
+        f"objective {reward - beta * divergence:.3f}; it is {apart:.3f} (total variation) from the optimum."
+    )
+    return Scene([arms, trade], caption, width=900, height=350)
+
+
+def beta_explorer() -> Explorable:
+    """β in hand: between the reference (large β) and the best arm alone (small β)."""
+    return explore(
+        beta_scene,
+        {
+            "beta": log_slider(0.5, 0.02, 10.0, label="KL coefficient β", steps=10),
+            "steps": int_slider(150, 0, 300, step=10, label="gradient steps"),
+        },
+    )
+
+
+def estimates(shift: float, samples: int, seed: int = 0, repeats: int = 400) -> tuple[float, dict[str, Tensor]]:
+    r"""The exact $KL(\pi\|ref)$ of two unit Gaussians ``shift`` apart, and ``[repeats]`` estimates by k1, k2 and k3.
+
+    Each estimate is the mean over ``samples`` draws from the policy; the exact value is $shift^2/2$.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.randn(repeats, samples, generator=generator, dtype=torch.float64)
+    logp, ref_logp = -0.5 * draws.square(), -0.5 * (draws - shift).square()
+    return shift**2 / 2, {f.__name__: f(logp, ref_logp).mean(1) for f in (k1, k2, k3)}
+
+
+def estimator_scene(shift: float = 0.5, samples: int = 16, seed: int = 0) -> Scene:
+    """Mean and spread of k1, k2 and k3 over 400 repeated batches, beside the exact KL."""
+    exact, found = estimates(shift, samples, int(seed))
+    names = [f"k{i}" for i in (1, 2, 3)]
+    means = [found[name].mean().item() for name in names]
+    spreads = [found[name].std().item() for name in names]
+    negative = [(found[name] < 0).double().mean().item() for name in names]
+    truth = Line([0, 1], [exact, exact], "truth", f"exact KL {number(exact)}", dashed=True, width=2)
+    panels = [
+        Panel([Bars(means, "policy"), truth], "Is it right on average?", "", "mean estimate, nats", categories=names),
+        Panel([Bars(spreads, "other")], "How noisy is one batch?", "", "standard deviation, nats", categories=names),
+        Panel(
+            [Bars([100 * n for n in negative], "wrong")],
+            "How often is it negative?", "", "% of batches", y_range=(0, 100), categories=names,
+        ),
+    ]  # fmt: skip
+    caption = (
+        f"{samples} draws a batch, 400 batches. k2 is off by {number(means[1] - exact)} nats; "
+        f"k3's noise is {number(spreads[2] / spreads[0])} times k1's; k1 is below zero in {negative[0]:.0%} of batches."
+    )
+    return Scene(panels, caption, width=900, height=300)
+
+
+def estimator_explorer() -> Explorable:
+    """Distance of the policies and size of a batch in hand: bias, noise and sign of the three estimators."""
+    return explore(
+        estimator_scene,
+        {
+            "shift": slider(0.5, 0.0, 3.0, step=0.1, label="distance of the policies", form=".1f"),
+            "samples": int_slider(16, 1, 128, label="draws in a batch"),
+            "seed": int_slider(0, 0, 20, label="seed"),
+        },
+    )

@@ -1,0 +1,99 @@
+"""The γ explorer: how far ahead a discount lets an agent see, solved by value iteration at every move."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from rlbase.envs import gridworld
+from rlbase.envs.gridworld import MOVES
+from rlbase.exact import value_iteration
+from rlbase.explore.live import Explorable, explore, slider
+from rlbase.explore.scene import Cells, Line, Note, Panel, Points, Scene, number
+
+MAP = "+......\n.##.##.\n.#...#.\n.#.#.#.\nS..-..+"
+FAR, FAR_PAYS = 34, 5.0  # the goal in the lower right corner pays more than the one nearby
+
+
+@lru_cache
+def world(slip: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Transitions and rewards of the map: a goal nearby that pays 1, one far away that pays 5, a pit between."""
+    grid = gridworld(MAP, slip=slip)
+    arrives = grid.transitions[:, :, FAR].clone()
+    arrives[FAR] = 0
+    return grid.transitions, grid.rewards.double() + (FAR_PAYS - 1) * arrives
+
+
+def gamma_scene(gamma: float = 0.9, slip: float = 0.0) -> Scene:
+    """Optimal values as shades, greedy actions as arrows, and what a reward is worth from afar."""
+    transitions, rewards = world(slip)
+    values, q = value_iteration(transitions, rewards, gamma=gamma, tolerance=1e-6)
+    rows = MAP.split("\n")
+    width = len(rows[0])
+    start = "".join(rows).index("S")
+    arrows: list[list[tuple[float, float] | None]] = []
+    shades: list[list[float | None]] = []
+    texts: list[list[str]] = []
+    for r, row in enumerate(rows):
+        at = [r * width + c for c in range(width)]
+        shades.append([None if sign == "#" else values[s].item() for s, sign in zip(at, row, strict=True)])
+        arrows.append([_arrow(q[s]) if sign in "S." else None for s, sign in zip(at, row, strict=True)])
+        texts.append([_text(sign, values[s].item(), s) for s, sign in zip(at, row, strict=True)])
+    board = Panel(
+        [Cells(shades, arrows, texts, low=min(0.0, float(values.min())), high=FAR_PAYS, label="value")],
+        "Value of each square, and the best way",
+        weight=1.5,
+    )
+    steps = list(range(31))
+    worth = Panel(
+        [
+            Line(steps, [gamma**k for k in steps], "reward", "γᵏ", width=2.5),
+            Points([3, 9], [gamma**3, gamma**9], "policy", size=4.5),
+            Note(30, 0.94, f"horizon 1/(1−γ) = {number(1 / (1 - gamma))} steps", anchor="end"),
+        ],
+        "A reward of 1, k steps away",
+        "steps until it comes, k",
+        "worth now",
+        x_range=(0, 30),
+        y_range=(0, 1.02),
+    )
+    caption = (
+        f"γ = {gamma:.2f}: the start is worth {values[start].item():.3f}, and from there the agent heads for the "
+        f"{heads_for(transitions, q, start)}."
+    )
+    return Scene([board, worth], caption, width=900, height=400)
+
+
+def heads_for(transitions: Tensor, q: Tensor, state: int) -> str:
+    """Follow the greedy policy's likeliest path: which goal does it reach?"""
+    for _ in range(60):
+        state = int(transitions[state, int(q[state].argmax())].argmax())
+        if state in (0, FAR):
+            return "goal nearby, which pays 1" if state == 0 else "far goal, which pays 5"
+    return "nowhere: nothing is worth the way"
+
+
+def _arrow(q: Tensor) -> tuple[float, float] | None:
+    if (q.max() - q.min()).item() < 1e-9:
+        return None
+    row, column = MOVES[int(torch.argmax(q))]
+    return (column, row)
+
+
+def _text(sign: str, value: float, state: int) -> str:
+    if sign == "+":
+        return f"+{number(FAR_PAYS if state == FAR else 1)}"
+    return {"-": "−1", "#": ""}.get(sign, f"{value:.2f}")
+
+
+def gamma_explorer() -> Explorable:
+    """γ and the slipperiness of the floor in hand: values, arrows and the horizon follow."""
+    return explore(
+        gamma_scene,
+        {
+            "gamma": slider(0.9, 0.0, 0.99, step=0.01, label="discount γ"),
+            "slip": slider(0.0, 0.0, 0.5, step=0.05, label="chance to slip"),
+        },
+    )
