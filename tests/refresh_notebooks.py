@@ -1,8 +1,9 @@
 """Execute notebooks in place, so that their committed outputs are what the code gives today.
 
 ``python tests/refresh_notebooks.py [part of a name ...]`` takes the notebooks whose names contain
-one of the arguments, or all of them. The state of widgets is dropped: it is large, it differs from
-run to run, and the pictures are in the outputs already. A notebook that fails is left as it was.
+one of the arguments, or all of them. Widgets are dropped where a picture stands beside them: without a
+kernel they show an error, and their state is large and differs from run to run. A notebook that
+fails is left as it was.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+STILL = {"image/png", "image/svg+xml", "text/html"}
 
 
 def refresh(path: Path) -> str | None:
@@ -33,6 +36,10 @@ def refresh(path: Path) -> str | None:
         client.execute()
     except CellExecutionError as error:
         return str(error)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if STILL & set(output.get("data", {})):
+                output.data.pop(WIDGET, None)
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
