@@ -78,7 +78,8 @@ def k3_loss_optimum(
 
     $$\pi_i = \frac{\beta\,ref_i}{\nu - r_i}, \qquad \nu > \max r \text{ such that } \sum_i\pi_i=1$$
 
-    Setting the derivative $r_i+\beta\,ref_i/\pi_i$ equal for all $i$. Not `kl_optimum`: the tail is polynomial in $r$.
+    Setting the derivative $r_i+\beta\,ref_i/\pi_i$ equal for all $i$. Not `kl_optimum`: the tail is polynomial
+    in $r$.
 
     Raises:
         ValueError: as `kl_optimum`.
@@ -142,8 +143,8 @@ def value_iteration(
     r"""Optimal values of a finite MDP, $V(s)=\max_a Q(s,a)$ with $Q(s,a)=r(s,a)+\gamma\sum_{s'}P(s'|s,a)V(s')$.
 
     Bellman (1957); Sutton & Barto (2018), section 4.4. With a reference policy ``ref`` and ``beta`` > 0 the maximum
-    becomes $V=\beta\log\sum_a ref(a|s)e^{Q/\beta}$, the KL-regularised optimum, reached by $\pi\propto ref\,e^{Q/\beta}$.
-    Terminal states are absorbing with reward 0.
+    becomes $V=\beta\log\sum_a ref(a|s)e^{Q/\beta}$, the KL-regularised optimum, reached by $\pi\propto
+    ref\,e^{Q/\beta}$. Terminal states are absorbing with reward 0.
 
     Raises:
         ValueError: shapes do not fit, rows of ``transitions`` do not sum to 1, ``gamma`` is outside [0, 1],

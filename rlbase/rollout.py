@@ -58,7 +58,7 @@ def rollout(policy: Policy, env: Env, *, steps: int | None = None, generator: to
 
 @torch.no_grad()
 def rescore(policy: Policy, batch: Rollout) -> Tensor:
-    """Log-probabilities ``[B, T]`` that ``policy`` gives to the choices of a rollout, in one forward, without gradient."""
+    """Log-probabilities ``[B, T]`` that ``policy`` gives to the choices of a rollout, without gradient."""
     return policy.evaluate(batch.obs, batch.actions)[0]
 
 
@@ -68,8 +68,9 @@ def enumerate_actions(
 ) -> Rollout:
     r"""Every choice of a bandit once, weighted by its probability: a rollout without sampling noise.
 
-    A drop-in for `rollout` (``ppo(..., collect=enumerate_actions)``). ``weight`` is $N\,p(s)\,\pi(a|s)$ for $N$ rows, so
-    that the plain mean of ``weight * x`` is the exact expectation $E_{s,a\sim\pi}[x]$. Reward noise is averaged away.
+    A drop-in for `rollout` (``ppo(..., collect=enumerate_actions)``). ``weight`` is $N\,p(s)\,\pi(a|s)$ for $N$
+    rows, so that the plain mean of ``weight * x`` is the exact expectation $E_{s,a\sim\pi}[x]$. Reward noise is
+    averaged away.
 
     Raises:
         TypeError: the world cannot list its choices.
@@ -102,9 +103,9 @@ def check_policy(
 ) -> float:
     """Hold a policy to its contract in a world; returns the largest gap between sampled and re-scored log-probability.
 
-    Checked: log-probabilities and entropies have shape ``[B, T]``; re-scoring a rollout gives what was sampled (so no
-    dropout, no off-by-one, no forgotten temperature); the same generator gives the same rollout; rows do not depend on
-    each other; more left padding changes nothing; the gradient reaches the parameters.
+    Checked: log-probabilities and entropies have shape ``[B, T]``; re-scoring a rollout gives what was sampled
+    (so no dropout, no off-by-one, no forgotten temperature); the same generator gives the same rollout; rows do
+    not depend on each other; more left padding changes nothing; the gradient reaches the parameters.
 
     Raises:
         ValueError: naming the first clause that is broken.
@@ -161,9 +162,9 @@ def check_policy(
 def check_env(env: Env, *, steps: int = 8, seed: int = 0) -> None:
     """Hold a world to its contract, acting at random.
 
-    Checked: shapes and types of every column; rewards finite; a step that is no choice pays nothing and ends nothing;
-    what ended does not end again without a new choice; the same generator and state give the same stream; a saved state
-    continues exactly; wrongly shaped actions are refused.
+    Checked: shapes and types of every column; rewards finite; a step that is no choice pays nothing and ends
+    nothing; what ended does not end again without a new choice; the same generator and state give the same
+    stream; a saved state continues exactly; wrongly shaped actions are refused.
 
     Raises:
         ValueError: naming the first clause that is broken.

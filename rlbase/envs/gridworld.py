@@ -15,9 +15,9 @@ from rlbase.validate import finite, has_shape, in_range
 class TabularMDP:
     """A batch of copies of a finite Markov decision process, with next-step autoreset.
 
-    ``transitions`` is ``[S, A, S]``, ``rewards`` is ``[S, A]``; entering a state listed in ``terminal`` ends the episode,
-    and after ``time_limit`` steps it is truncated, which is *not* an end: the final observation keeps its value.
-    The same tables go to `rlbase.exact.value_iteration`.
+    ``transitions`` is ``[S, A, S]``, ``rewards`` is ``[S, A]``; entering a state listed in ``terminal`` ends
+    the episode, and after ``time_limit`` steps it is truncated, which is *not* an end: the final observation
+    keeps its value. The same tables go to `rlbase.exact.value_iteration`.
 
     Raises:
         ValueError: shapes do not fit, rows of ``transitions`` do not sum to 1, or a state does not exist.
@@ -79,8 +79,8 @@ class TabularMDP:
         if self.time_limit is not None:
             truncated = (self._clock >= self.time_limit) & ~resetting & ~terminated
         mask = self.log.record(rewards, terminated | truncated)
-        columns = (self._states, rewards, terminated, truncated, mask)
-        return Step(*(column.to(device) for column in columns))
+        seen, over, cut = self._states.to(device), terminated.to(device), truncated.to(device)
+        return Step(seen, rewards.to(device), over, cut, mask.to(device))
 
     def stack(self, observations: list[Tensor]) -> Tensor:
         return torch.stack(observations, 1)

@@ -20,10 +20,11 @@ from rlbase.validate import has_shape, in_range
 class GymEnv:
     """A batch of ``batch_size`` copies of the Gymnasium environment ``name``, with next-step autoreset.
 
-    Observations come out as ``[B]`` long (``Discrete``) or ``[B, size]`` float (``Box``, flattened); continuous actions are
-    clipped to the box. ``options`` goes to the environment's constructor. The seed is drawn from the generator of the
-    first rollout. A checkpoint holds that seed and the actions taken since, and loading replays them: exact for every
-    environment that is deterministic given its seed, at the price of stepping through the past again.
+    Observations come out as ``[B]`` long (``Discrete``) or ``[B, size]`` float (``Box``, flattened); continuous
+    actions are clipped to the box. ``options`` goes to the environment's constructor. The seed is drawn from
+    the generator of the first rollout. A checkpoint holds that seed and the actions taken since, and loading
+    replays them: exact for every environment that is deterministic given its seed, at the price of stepping
+    through the past again.
 
     Raises:
         ValueError: no such environment, or spaces that are neither ``Discrete`` nor ``Box``.
@@ -68,7 +69,8 @@ class GymEnv:
             "GymEnv.step", "actions", actions[..., 0] if actions.ndim == 2 else actions, (self.batch_size,)
         )
         device = generator.device
-        return Step(*(column.to(device) for column in self._advance(actions.cpu().numpy())))
+        obs, rewards, over, cut, mask = (x.to(device) for x in self._advance(actions.cpu().numpy()))
+        return Step(obs, rewards, over, cut, mask)
 
     def _advance(self, actions: np.ndarray) -> tuple[Tensor, ...]:
         self._actions.append(actions)

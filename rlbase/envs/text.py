@@ -76,7 +76,8 @@ class TextEnv:
         ValueError: no prompts, no EOS, sizes that do not divide, not exactly one scorer, or a scorer that
             returns the wrong number of scores or one that is not finite.
 
-    >>> env = TextEnv(["a"], CharTokenizer("ab"), lambda p, r: [float(len(x)) for x in r], max_new_tokens=2, batch_size=1)
+    >>> def length(prompts, responses): return [float(len(text)) for text in responses]
+    >>> env = TextEnv(["a"], CharTokenizer("ab"), length, max_new_tokens=2, batch_size=1)
     >>> generator = torch.Generator()
     >>> prompt = env.begin(generator)
     >>> _ = env.step(torch.tensor([1]), generator)

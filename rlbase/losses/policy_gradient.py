@@ -38,7 +38,8 @@ def ppo_clip(
 ) -> Float[Tensor, "B T"]:
     r"""PPO's clipped surrogate, the pessimistic one of two linear ones.
 
-    $$-\min\big(\rho A,\ \mathrm{clip}(\rho, 1-\epsilon, 1+\epsilon_{high})\,A\big), \qquad \rho = e^{\log\pi-\log\pi_{old}}$$
+    $$-\min\big(\rho A,\ \mathrm{clip}(\rho, 1-\epsilon, 1+\epsilon_{high})\,A\big), \qquad \rho =
+    e^{\log\pi-\log\pi_{old}}$$
 
     Schulman et al. (2017), eq. 7; ``clip_high`` (default: ``clip``) is DAPO's asymmetric clip (Yu et al. 2025,
     eq. 10). Clipping removes the *incentive* to leave the interval; it bounds neither the ratio nor the KL.
@@ -79,7 +80,8 @@ def value_clipped(
     *,
     clip: float = 0.2,
 ) -> Float[Tensor, "B T"]:
-    r"""The clipped value loss of OpenAI's PPO code, $\tfrac12\max\{(V-R)^2, (\mathrm{clip}(V, V_{old}\pm\epsilon)-R)^2\}$.
+    r"""The clipped value loss of OpenAI's PPO code, $\tfrac12\max\{(V-R)^2, (\mathrm{clip}(V,
+    V_{old}\pm\epsilon)-R)^2\}$.
 
     It is in `baselines` and the RLHF codes but in no equation of the PPO paper, depends on the scale of the
     rewards, and often hurts (Andrychowicz et al. 2021, section 3.2); it is here to be tried.

@@ -11,8 +11,8 @@ from rlbase.validate import in_range
 class TabularPolicy(nn.Module):
     r"""Softmax over a table of logits, $\pi(a|s)\propto e^{\theta_{sa}}$; starts uniform.
 
-    Observations are state numbers, ``[B]`` or ``[B, T]``. ``ref`` (``[n_actions]`` or ``[n_states, n_actions]``) starts it
-    at those probabilities instead.
+    Observations are state numbers, ``[B]`` or ``[B, T]``. ``ref`` (``[n_actions]`` or ``[n_states,
+    n_actions]``) starts it at those probabilities instead.
 
     Raises:
         ValueError: a size below 1, or ``ref`` does not fit.

@@ -22,7 +22,8 @@ FORMAT = "rlbase-checkpoint-1"
 def save_tree(path: str | Path, tree: dict[str, Any]) -> None:
     """Write nested dicts and lists of tensors, numbers, strings and None to ``path``, atomically.
 
-    The old file stays whole until the new one is complete on disk; a full disk or a killed process leaves it untouched.
+    The old file stays whole until the new one is complete on disk; a full disk or a killed process leaves it
+    untouched.
 
     Raises:
         OSError: the file cannot be written; the previous one is still there.
@@ -117,20 +118,21 @@ def _unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
 class Checkpoint:
     """The parts of a run under one path; does nothing when the path is None.
 
-    ``parts`` maps names to objects with ``state_dict``/``load_state_dict`` (modules, optimisers), ``state``/``load_state``
-    (worlds), ``get_state``/``set_state`` (generators), or None. ``config`` is kept beside them: a run is only resumed with
-    the settings it was begun with (``updates`` may grow).
+    ``parts`` are objects with ``state_dict``/``load_state_dict`` (modules, optimisers), ``state``/``load_state``
+    (worlds), ``get_state``/``set_state`` (generators), or None. ``config`` is kept beside them: a run is only
+    resumed with the settings it was begun with (``updates`` may grow).
 
     >>> import tempfile, os
     >>> path = os.path.join(tempfile.mkdtemp(), "run.safetensors")
     >>> layer = torch.nn.Linear(1, 1)
-    >>> Checkpoint(path, {"layer": layer}, config={}).save({"update": 7})
-    >>> Checkpoint(path, {"layer": layer}, config={}).restore({"update": 0})
+    >>> Checkpoint(path, (layer,), config={}).save({"update": 7})
+    >>> Checkpoint(path, (layer,), config={}).restore({"update": 0})
     {'update': 7}
     """
 
-    def __init__(self, path: str | Path | None, parts: dict[str, Any], *, config: dict[str, Any]) -> None:
-        self.path, self.parts = path, {name: part for name, part in parts.items() if part is not None}
+    def __init__(self, path: str | Path | None, parts: tuple[Any, ...], *, config: dict[str, Any]) -> None:
+        self.path = path
+        self.parts = {f"{i} {type(part).__name__}": part for i, part in enumerate(parts) if part is not None}
         self.config = {key: value for key, value in config.items() if key != "updates"}
 
     def save(self, counters: dict[str, Any]) -> None:

@@ -71,16 +71,17 @@ def estimate_advantages(
     batch: Rollout,
     rewards: Tensor,
     values: Tensor | None,
-    *,
     kind: str,
+    *,
     gamma: float,
     lam: float,
     group_size: int,
 ) -> tuple[Tensor, Tensor]:
     """Advantages and returns ``[B, T]`` of a rollout by one of four rules; the arithmetic is in `rlbase.advantages`.
 
-    ``gae`` needs ``values`` ``[B, T+1]``; ``returns`` is the plain reward-to-go; ``leave_one_out`` and ``group`` compare
-    the summed rewards of ``group_size`` neighbouring rows and give every choice of a row the same advantage.
+    ``gae`` needs ``values`` ``[B, T+1]``; ``returns`` is the plain reward-to-go; ``leave_one_out`` and
+    ``group`` compare the summed rewards of ``group_size`` neighbouring rows and give every choice of a row the
+    same advantage.
 
     Raises:
         ValueError: an unknown rule, ``gae`` without a critic, or rows that do not divide into groups.

@@ -117,9 +117,9 @@ def ppo(
 ) -> Iterator[dict[str, float]]:
     """Improve ``policy`` in place, yielding one record of metrics per update.
 
-    Schulman et al. (2017), algorithm 1; with ``reference`` and ``beta`` the KL-penalised form of Ziegler et al. (2019).
-    Stop whenever you like: the policy is usable between any two records. With ``checkpoint`` the run is written after
-    each update and, called again with the same arguments, goes on from there bit for bit.
+    Schulman et al. (2017), algorithm 1; with ``reference`` and ``beta`` the KL-penalised form of Ziegler et al.
+    (2019). Stop whenever you like: the policy is usable between any two records. With ``checkpoint`` the run is
+    written after each update and, called again with the same arguments, goes on from there bit for bit.
 
     Args:
         critic: needed by ``advantage="gae"``.
@@ -142,7 +142,7 @@ def ppo(
     parameters = common.parameters_of(policy, critic)
     generator = generator or common.new_generator(parameters)
     optimizer = common.adam(parameters, config.learning_rate)
-    parts = dict(policy=policy, critic=critic, optimizer=optimizer, env=env, generator=generator)
+    parts = (policy, critic, optimizer, env, generator)
     saved = Checkpoint(checkpoint, parts, config=asdict(config))
     counters = saved.restore({"update": 0, "env_steps": 0, "beta": config.beta})
     while counters["update"] < config.updates:
@@ -200,8 +200,9 @@ def prepare(
         rewards = masked_whiten(rewards, rolled.mask, shift_mean=False)
     values = common.values_of(critic, rolled.obs, rolled.actions)
     group_size = getattr(env, "group_size", len(rewards))
-    settings = dict(kind=config.advantage, gamma=config.gamma, lam=config.lam, group_size=group_size)
-    advantages, returns = common.estimate_advantages(rolled, rewards, values, **settings)
+    advantages, returns = common.estimate_advantages(
+        rolled, rewards, values, config.advantage, gamma=config.gamma, lam=config.lam, group_size=group_size
+    )
     old_values = None if values is None else values[:, :-1]
     if old_values is not None:
         record["explained_variance"] = explained_variance(old_values, returns, rolled.mask)
