@@ -83,7 +83,7 @@ bench: $(STAMP) ## time training side by side with the bare loops and print the 
 	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/run.py $(ARGS)
 
 student: $(STAMP) ## write student copies of the notebooks, solutions stripped, into build/student
-	$(BIN)/python -m rlbase student --out build/student $(ARGS)
+	$(BIN)/python -m rlbase.lab student --out build/student $(ARGS)
 
 embedded-lm: $(STAMP) ## train the embedded language model again (a few CPU-minutes)
 	$(BIN)/python -m rlbase train-reviews-lm --out assets/reviews-lm $(ARGS)

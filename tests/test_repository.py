@@ -7,6 +7,8 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,6 +126,16 @@ def test_paths_in_the_readme_exist() -> None:
     """The tree and the paper index name files in backticks; a rename must not leave them behind."""
     named = re.findall(r"`((?:rlbase|notebooks|tests|assets)/[\w./-]+)`", (ROOT / "README.md").read_text())
     assert sorted({path for path in named if not (ROOT / path).exists()}) == []
+
+
+def test_code_in_the_readme_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        done = subprocess.run(
+            [sys.executable, "-c", block], capture_output=True, text=True, cwd=ROOT, check=False
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def test_version_is_said_once_and_the_same_everywhere() -> None:
