@@ -25,7 +25,7 @@ class TabularMDP:
     >>> world = chain(3, batch_size=1)
     >>> generator = torch.Generator().manual_seed(0)
     >>> world.begin(generator).item(), world.step(torch.tensor([1]), generator).obs.item()
-    (0, 1)
+    (1, 2)
     """
 
     horizon = None
@@ -101,28 +101,30 @@ def chain(
     time_limit: int | None = None,
     batch_size: int = 16,
 ) -> TabularMDP:
-    """A corridor: walk right to the last state for a reward of 1, or step back (left of the start) for ``small``.
+    r"""A corridor with a small reward next door and a big one far away; both ends end the episode.
 
-    Actions are 0 left and 1 right; with probability ``slip`` a step goes the other way. State 0 is the start, state
-    ``length - 1`` ends the episode. Going left in state 0 stays there and pays ``small``: a near-sighted agent
-    (small discount) prefers it, a far-sighted one walks.
+    States run from 0 to ``length - 1``; the walker starts in state 1. Actions are 0 left and 1 right, and with
+    probability ``slip`` a step goes the other way. Reaching state 0 pays ``small``, the last state pays 1.
+    Without slips walking right from the start is worth $\gamma^{n-3}$: a near-sighted agent takes the small
+    reward, a far-sighted one walks.
 
-    >>> chain(4).rewards[:, 1].tolist()
-    [0.0, 0.0, 1.0, 0.0]
+    >>> chain(4).rewards.tolist()
+    [[0.0, 0.0], [0.10000000149011612, 0.0], [0.0, 1.0], [0.0, 0.0]]
     """
-    in_range("chain", "length", length, 2, float("inf"))
+    in_range("chain", "length", length, 3, float("inf"))
     in_range("chain", "slip", slip, 0, 1)
     transitions, rewards = torch.zeros(length, 2, length), torch.zeros(length, 2)
-    for state in range(length - 1):
-        left, right = max(state - 1, 0), state + 1
-        for action, (meant, other) in enumerate([(left, right), (right, left)]):
+    prize = torch.zeros(length)
+    prize[0], prize[-1] = small, 1.0
+    transitions[[0, -1], :, [0, -1]] = 1
+    for state in range(1, length - 1):
+        for action, (meant, other) in enumerate([(state - 1, state + 1), (state + 1, state - 1)]):
             transitions[state, action, meant] += 1 - slip
             transitions[state, action, other] += slip
-    rewards[:, 0] = small * torch.eye(length)[0]
-    rewards[:-1] += transitions[:-1, :, -1]
-    transitions[-1, :, -1] = 1
+            rewards[state, action] = transitions[state, action] @ prize
+    ends = (0, length - 1)
     return TabularMDP(
-        transitions, rewards, terminal=(length - 1,), time_limit=time_limit, batch_size=batch_size
+        transitions, rewards, start=1, terminal=ends, time_limit=time_limit, batch_size=batch_size
     )
 
 
