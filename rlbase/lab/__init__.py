@@ -21,8 +21,21 @@ from rlbase.lab.exercise import Case, Exercise, Mistake, band, choice, number
 from rlbase.lab.exercises import EXERCISES
 
 __all__ = [
-    "Case", "CheckFailed", "EXERCISES", "Exercise", "Mistake", "Result", "Status", "band", "check", "choice",
-    "find", "header", "hint", "number", "status",
+    "Case",
+    "CheckFailed",
+    "EXERCISES",
+    "Exercise",
+    "Mistake",
+    "Result",
+    "Status",
+    "band",
+    "check",
+    "choice",
+    "find",
+    "header",
+    "hint",
+    "number",
+    "status",
 ]
 
 _revealed: dict[str, int] = {}  # hint levels shown in this session: a fresh kernel starts again at the first
@@ -113,13 +126,16 @@ def hint(name: str, level: int | None = None) -> None:
 
 
 def status() -> Status:
-    """The exercises by notebook and which are passed. In strict mode the table is blank, whatever was passed."""
+    """The exercises by notebook and which are passed; a blank table in strict mode, whatever was passed."""
     passed, remark = (set(), "") if _strict() else progress.load()
     lines = [remark] if remark else []
     for notebook in sorted({e.notebook for e in EXERCISES}):
         group = [e for e in EXERCISES if e.notebook == notebook]
         lines.append(f"{notebook}  ({sum(e.name in passed for e in group)} of {len(group)})")
-        lines += [f"  {'✔' if e.name in passed else '·'} {e.name:<20} {e.minutes:>2} min  {e.title}" for e in group]
+        marks = ["✔" if e.name in passed else "·" for e in group]
+        lines += [
+            f"  {m} {e.name:<20} {e.minutes:>2} min  {e.title}" for m, e in zip(marks, group, strict=True)
+        ]
     lines.append(f"Passed: {sum(e.name in passed for e in EXERCISES)} of {len(EXERCISES)}.")
     return Status("\n".join(lines))
 

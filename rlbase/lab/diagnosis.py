@@ -9,6 +9,7 @@ back on "expected this, got that".
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 import io
 import signal
@@ -30,7 +31,7 @@ SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a function did on one case: the parts it returned and the gradients it sent back, or its problem."""
+    """What a function did on one case: what it returned and the gradients it sent back, or its problem."""
 
     parts: tuple[Tensor, ...] = ()
     gradients: dict[str, Tensor] = field(default_factory=dict)
@@ -61,7 +62,7 @@ def diagnose(exercise: Exercise, answer: Any) -> tuple[str, str]:
 
 
 def run(exercise: Exercise, function: Callable[..., Any], case: Case) -> Outcome:
-    """Call ``function`` on copies of the case, once for values and, where gradients matter, once for those."""
+    """Call ``function`` on copies of the case, once for values and, where they matter, once for gradients."""
     inside = case.args[exercise.inside] if exercise.inside else None
     args, spoken = _copies(case.args), io.StringIO()
     try:
@@ -72,7 +73,8 @@ def run(exercise: Exercise, function: Callable[..., Any], case: Case) -> Outcome
     except Exception as error:
         return Outcome(problem=_raised(error, case))
     if returned is None or returned is ...:
-        return Outcome(problem=STUB if _is_empty(function) else "Your function returns None: is a `return` missing?")
+        missing = "Your function returns None: is a `return` missing?"
+        return Outcome(problem=STUB if _is_empty(function) else missing)
     parts = _parts(returned, len(exercise.parts))
     if isinstance(parts, str):
         return Outcome(problem=parts)
@@ -99,15 +101,22 @@ def _gradients(
             total.backward()
     except Exception as error:
         if "numpy" in str(error):
-            return {}, "The values are right, but no gradient flows: numpy and .item() cut it, stay with torch."
-        return {}, "The values are right, but with gradients switched on: " + _raised(error, case)
+            return {}, "Right values, but no gradient flows: numpy and .item() cut it, stay with torch."
+        return {}, "Right values, but with gradients switched on: " + _raised(error, case)
     found = {k: args[k].grad if args[k].grad is not None else torch.zeros_like(args[k]) for k in names}
     return {k: g.detach().double() for k, g in found.items()}, ""
 
 
 def _compare(exercise: Exercise, got: list[Outcome]) -> str:
     assert exercise.reference is not None
-    truth = [run(exercise, exercise.reference, case) for case in exercise.cases]
+    for right in (*exercise.also, exercise.reference):
+        truth = [run(exercise, right, case) for case in exercise.cases]
+        if all(_all_close(g, t) for g, t in zip(got, truth, strict=True)):
+            break
+    return _mistake(exercise, got, truth)
+
+
+def _mistake(exercise: Exercise, got: list[Outcome], truth: list[Outcome]) -> str:
     ordinary = [i for i, case in enumerate(exercise.cases) if not case.extreme]
     every = range(len(exercise.cases))
     for part, title in enumerate(exercise.parts):
@@ -115,15 +124,14 @@ def _compare(exercise: Exercise, got: list[Outcome]) -> str:
             wrong = [i for i in cases if not _close(got[i].parts[part], truth[i].parts[part])]
             if not wrong:
                 continue
-            for mistake in exercise.mistakes:
-                theirs = [run(exercise, mistake.function, case) for case in exercise.cases]
-                if all(not theirs[i].problem and _close(got[i].parts[part], theirs[i].parts[part]) for i in cases):
-                    return mistake.diagnosis + _example(exercise, wrong[0], title, got, truth, part)
-            pairs = [(got[i].parts[part], truth[i].parts[part]) for i in cases]
-            return _probe(pairs) + _example(exercise, wrong[0], title, got, truth, part)
+            example = _example(exercise, wrong[0], title, got, truth, part)
+            for diagnosis, function in exercise.mistakes:
+                if all(_same_part(got[i], run(exercise, function, exercise.cases[i]), part) for i in cases):
+                    return diagnosis + example
+            return _probe([(got[i].parts[part], truth[i].parts[part]) for i in cases]) + example
     for i in every:
         if got[i].changed:
-            return f"Right values, but your function changes its input `{got[i].changed}` in place; work on a copy."
+            return f"Right values, but your function changes its input `{got[i].changed}` in place: copy it."
         if got[i].gradient_problem:
             return got[i].gradient_problem
     return _gradient_mistake(exercise, got, truth)
@@ -139,10 +147,12 @@ def _gradient_mistake(exercise: Exercise, got: list[Outcome], truth: list[Outcom
         if name in exercise.constant:
             return f"Right values, but a gradient flows into `{name}`, which is data here: detach it."
         if all(not g.any() for g, _ in pairs):
-            return f"Right values, but no gradient flows through `{name}`: something detaches it, and nothing would learn."
+            return f"Right values, but no gradient flows through `{name}`: detached, it would never learn."
         if any(not pairs[i][0].isfinite().all() for i in wrong):
-            return f"Right values, but the gradient in `{name}` is NaN or infinite ({label}): select before you compute."
-        return f"Right values, but another gradient in `{name}` ({label}): is a part of it detached, or counted twice?"
+            return (
+                f"Right values, but a NaN or infinite gradient in `{name}` ({label}): select, then compute."
+            )
+        return f"Right values, but not the gradient in `{name}` ({label}): is a part of it detached?"
     return ""
 
 
@@ -150,11 +160,13 @@ def _probe(pairs: Sequence[tuple[Tensor, Tensor]]) -> str:
     """Describe how wrong results relate to right ones when no known mistake gives the same numbers."""
     for got, right in pairs:
         if got.shape != right.shape:
-            if got.numel() == 1 and right.numel() > 1 and any(_close(got.reshape(()), f) for f in (right.mean(), right.sum())):
-                return "You reduced the result (mean or sum): return one number for each entry, and reduce where you call it."
+            if got.numel() == 1 and any(_close(got.reshape(()), r) for r in (right.mean(), right.sum())):
+                return (
+                    "You reduced the result (mean or sum): return every entry and reduce where you call it."
+                )
             return f"Wrong shape: expected {list(right.shape)}, got {list(got.shape)}."
     if any((~got.isfinite() & right.isfinite()).any() for got, right in pairs):
-        return "NaN or infinity where the answer is finite: log-probabilities overflow when exponentiated too early."
+        return "NaN or infinity where the answer is finite: something overflowed or was divided by zero."
     if all(_close(got, -right) for got, right in pairs):
         return "The sign is flipped."
     ratios = torch.cat([(got / right)[right.abs() > 1e-3].flatten() for got, right in pairs])
@@ -189,6 +201,14 @@ def _close(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
+def _all_close(a: Outcome, b: Outcome) -> bool:
+    return all(_close(x, y) for x, y in zip(a.parts, b.parts, strict=True))
+
+
+def _same_part(got: Outcome, theirs: Outcome, part: int) -> bool:
+    return not theirs.problem and _close(got.parts[part], theirs.parts[part])
+
+
 def _select(x: Tensor, inside: Tensor | None) -> Tensor:
     return x if inside is None or inside.shape != x.shape else torch.where(inside, x, 0)
 
@@ -198,7 +218,7 @@ def _weights(x: Tensor) -> Tensor:
 
 
 def _copies(args: dict[str, Any]) -> dict[str, Any]:
-    return {k: v.clone() if isinstance(v, Tensor) else list(v) if isinstance(v, list) else v for k, v in args.items()}
+    return {k: v.clone() if isinstance(v, Tensor) else copy.copy(v) for k, v in args.items()}
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 
 @dataclass(frozen=True)
@@ -17,23 +17,18 @@ class Case:
     extreme: bool = False
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """A plausible wrong answer as running code, and the sentence it earns."""
-
-    diagnosis: str
-    function: Callable[..., Any]
-
-
+# A plausible wrong answer as running code, after the sentence that it earns.
+Mistake: TypeAlias = tuple[str, Callable[..., Any]]
 Judge = Callable[[Any], str | None]
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise; either ``reference`` with ``cases`` (the answer is a function) or ``judge`` (it is a value).
+    """One exercise: ``reference`` and ``cases`` where the answer is a function, ``judge`` where it is a value.
 
-    ``gradient`` names the arguments through which gradients must agree with the reference's, ``constant`` those
-    which must receive none, ``inside`` a boolean argument outside of which the result does not matter.
+    ``gradient`` names the arguments through which gradients must agree with the reference's, ``constant``
+    those which must receive none, ``inside`` a boolean argument outside of which the result does not matter,
+    ``also`` other functions that are right as well.
     """
 
     name: str
@@ -53,12 +48,14 @@ class Exercise:
     gradient: tuple[str, ...] = ()
     constant: tuple[str, ...] = ()
     inside: str = ""
+    also: tuple[Callable[..., Any], ...] = ()
 
     def header(self) -> str:
         """The Markdown that opens this exercise in its notebook; the hygiene test compares the two."""
         dots = ("●" * n + "○" * (5 - n) for n in (self.difficulty, self.importance))
         rating = "difficulty {} · importance {}".format(*dots)
-        return f"### Exercise `{self.name}`: {self.title}\n\n*{rating} · about {self.minutes} minutes*\n\n{self.task}"
+        title = f"### Exercise `{self.name}`: {self.title}"
+        return f"{title}\n\n*{rating} · about {self.minutes} minutes*\n\n{self.task}"
 
 
 def choice(right: str, **wrong: str) -> Judge:

@@ -6,6 +6,11 @@ from rlbase.lab.exercise import Exercise
 from rlbase.lab.exercises import nb01, nb02, nb03, nb04, nb05, nb06, nb07
 
 EXERCISES: tuple[Exercise, ...] = (
-    *nb01.EXERCISES, *nb02.EXERCISES, *nb03.EXERCISES, *nb04.EXERCISES, *nb05.EXERCISES, *nb06.EXERCISES,
+    *nb01.EXERCISES,
+    *nb02.EXERCISES,
+    *nb03.EXERCISES,
+    *nb04.EXERCISES,
+    *nb05.EXERCISES,
+    *nb06.EXERCISES,
     *nb07.EXERCISES,
 )
