@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rlbase.envs import Bandit
 from rlbase.explore.live import Explorable, buttons, explore, int_slider, log_slider
-from rlbase.explore.scene import Band, Bars, Line, Note, Panel, Points, Scene, number
+from rlbase.explore.scene import Band, Bars, Line, Panel, Points, Scene, number
 
 MEANS = (0.2, -0.8, 1.6, 0.4, 1.2, -1.5, -0.2, -1.0, 0.8, -0.5)  # mean reward of ten arms, noise of 1
 COPIES = 100  # agents simulated for each setting
@@ -91,10 +91,10 @@ def exploration_scene(rule: str = "softmax", amount: float = 0.3, pulls: int = 2
     name = "temperature" if rule == "softmax" else "chance of a random arm"
     by_amount = Panel(
         [
-            Line([a for a, _ in shown], [v for _, v in shown], "policy", f"average over {pulls} pulls", width=2),
+            Line([a for a, _ in shown], [v for _, v in shown], "policy", f"over {pulls} pulls", width=2),
             Points([amount], [totals[0].item()], "reward", "yours", size=6),
             Line([0.01, 10], [MEANS[BEST]] * 2, "truth", dashed=True, width=2),
-            Note(10, sum(MEANS) / len(MEANS) + 0.08, "pure chance", anchor="end"),
+            Line([0.01, 10], [sum(MEANS) / len(MEANS)] * 2, "reference", "pure chance", dashed=True, width=2),
         ],
         "How much exploring pays", name, "reward per pull", x_range=(0.01, 10), y_range=(-0.5, 1.9), x_log=True,
     )  # fmt: skip

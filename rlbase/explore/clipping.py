@@ -53,7 +53,7 @@ def walk(clip: float | None, advantage: float, epochs: int, learning_rate: float
 
 
 def clip_scene(
-    clip: float = 0.2, advantage: float = 1.0, ratio: float = 1.5, epochs: int = 20, learning_rate: float = 0.4
+    clip: float = 0.2, advantage: float = 1.0, ratio: float = 1.5, epochs: int = 20, learning_rate: float = 0.15
 ) -> Scene:
     """The surrogate with its two pieces, and the ratio of a policy that climbs it for some epochs."""
     grid = torch.linspace(0.01, LARGEST, 250, dtype=torch.float64)
@@ -69,7 +69,7 @@ def clip_scene(
             Band([low, high], [-3, -3], [3, 3], "other"),
             Line([0, LARGEST], [0, LARGEST * advantage], "reference", "ρA", dashed=True, width=1.8),
             Line([0, low, high, LARGEST], [advantage * r for r in (low, low, high, high)], "other", "clip(ρ)A", True, 1.8),
-            Line(grid, value, "policy", "the smaller one", width=3),
+            Line(grid, value, "policy", "PPO: the smaller", width=3),
             Line(run, [at.item() + slope.item() * (x - ratio) for x in run], "reward", "slope at ρ", width=3),
             Points([ratio], [at.item()], "reward", size=5.5),
             Points([min(reached, LARGEST)], [landed.item()], "policy", f"after {epochs} steps", size=7, hollow=True),
@@ -115,6 +115,6 @@ def clip_explorer() -> Explorable:
             "advantage": slider(1.0, -2.0, 2.0, step=0.1, label="advantage A", form=".1f"),
             "ratio": slider(1.5, 0.05, 2.5, step=0.05, label="ratio ρ"),
             "epochs": int_slider(20, 0, 60, label="gradient steps"),
-            "learning_rate": slider(0.4, 0.05, 2.0, step=0.05, label="learning rate"),
+            "learning_rate": slider(0.15, 0.05, 2.0, step=0.05, label="learning rate"),
         },
     )

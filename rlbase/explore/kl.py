@@ -28,7 +28,8 @@ def climb(ref: Tensor, reward: Tensor, beta: float, steps: int, learning_rate: f
     policy.logits.data.copy_(ref.log())
     optimizer = torch.optim.Adam(policy.parameters(), lr=learning_rate, betas=(0.8, 0.95), fused=True)
     ref_logp = ref.log()[None]
-    for _ in range(steps):
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
         logp = policy.logits.log_softmax(-1)
         loss = beta * exact_kl(logp, ref_logp).sum() - (logp.exp() * reward).sum()
         (policy.logits.grad,) = torch.autograd.grad(loss, policy.logits)

@@ -51,7 +51,7 @@ def _panel(panel: Panel, left: float, width: float, head: float, foot: float, le
         return shapes + _cells(cells, left, head + 34, width, foot - head - 68)
     bottom = foot - (46.0 if panel.x_label else 28.0)
     x_range, y_range = _x_range(panel), _y_range(panel)
-    y_ticks = linear_ticks(*y_range, max(2, int((bottom - top) / 48)))
+    y_ticks = linear_ticks(*y_range, max(2, int((bottom - top) / 40)))
     margin = max((len(text) for _, text in y_ticks), default=0) * 12 * CHAR + 8
     axes = Axes(left + margin, top, width - margin, bottom - top, x_range, y_range, panel.x_log)
     shapes = [Words(axes.left, head + 17, panel.title, size=14, bold=True)]

@@ -38,11 +38,11 @@ def gamma_scene(gamma: float = 0.9, slip: float = 0.0) -> Scene:
     texts: list[list[str]] = []
     for r, row in enumerate(rows):
         at = [r * width + c for c in range(width)]
-        shades.append([None if sign == "#" else values[s].item() for s, sign in zip(at, row, strict=True)])
+        shades.append([_shade(sign, values[s].item(), s) for s, sign in zip(at, row, strict=True)])
         arrows.append([_arrow(q[s]) if sign in "S." else None for s, sign in zip(at, row, strict=True)])
         texts.append([_text(sign, values[s].item(), s) for s, sign in zip(at, row, strict=True)])
     board = Panel(
-        [Cells(shades, arrows, texts, low=min(0.0, float(values.min())), high=FAR_PAYS, label="value")],
+        [Cells(shades, arrows, texts, low=-1, high=FAR_PAYS, label="value")],
         "Value of each square, and the best way",
         weight=1.5,
     )
@@ -80,6 +80,12 @@ def _arrow(q: Tensor) -> tuple[float, float] | None:
         return None
     row, column = MOVES[int(torch.argmax(q))]
     return (column, row)
+
+
+def _shade(sign: str, value: float, state: int) -> float | None:
+    """A square's value; an ending square, worth 0 once entered, shows what entering it pays."""
+    pays = {"+": FAR_PAYS if state == FAR else 1.0, "-": -1.0, "#": None}
+    return pays.get(sign, value)
 
 
 def _text(sign: str, value: float, state: int) -> str:
