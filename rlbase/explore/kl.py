@@ -18,7 +18,7 @@ REF = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
 REWARD = torch.tensor([0.0, 1.0, 0.5, 2.0], dtype=torch.float64)
 
 
-def climb(ref: Tensor, reward: Tensor, beta: float, steps: int, learning_rate: float = 0.3) -> Tensor:
+def climb(ref: Tensor, reward: Tensor, beta: float, steps: int, learning_rate: float = 0.5) -> Tensor:
     r"""Train a tabular policy from ``ref`` by ``steps`` exact gradients of $E_\pi[r]-\beta\,KL(\pi\|ref)$ (Adam).
 
     >>> climb(REF, REWARD, beta=0.5, steps=0).tolist()
@@ -51,7 +51,7 @@ def _best_of() -> tuple[list[float], list[float]]:
     return [kl(p, REF) for p in laws], [(p @ REWARD).item() for p in laws]
 
 
-def beta_scene(beta: float = 0.5, steps: int = 150) -> Scene:
+def beta_scene(beta: float = 0.5, steps: int = 60) -> Scene:
     """Reference, known optimum and a policy trained just now, and where they lie between reward and KL."""
     optimum = kl_optimum(REF, REWARD, beta=beta)
     learned = climb(REF, REWARD, beta, steps)
@@ -99,7 +99,7 @@ def beta_explorer() -> Explorable:
         beta_scene,
         {
             "beta": log_slider(0.5, 0.02, 10.0, label="KL coefficient β", steps=10),
-            "steps": int_slider(150, 0, 300, step=10, label="gradient steps"),
+            "steps": int_slider(60, 0, 200, step=5, label="gradient steps"),
         },
     )
 
