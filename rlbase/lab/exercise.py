@@ -69,8 +69,9 @@ def choice(right: str, **wrong: str) -> Judge:
         letter = answer.strip().lower() if isinstance(answer, str) else answer
         if letter == right:
             return None
-        letters = ", ".join(sorted([right, *wrong]))
-        return wrong.get(letter, f"Answer with one of the letters {letters}, got {answer!r}.")
+        if isinstance(letter, str) and letter in wrong:
+            return wrong[letter]
+        return f"Answer with one of the letters {', '.join(sorted([right, *wrong]))}, got {answer!r}."
 
     return judge
 
@@ -84,7 +85,7 @@ def number(right: float, *wrong: tuple[float, str], rtol: float = 0.01) -> Judge
 
     def judge(answer: Any) -> str | None:
         value = _real(answer)
-        if value is None:
+        if value is None or math.isnan(value):
             return f"Answer with a number, got {answer!r}."
         if math.isclose(value, right, rel_tol=rtol):
             return None
