@@ -168,9 +168,9 @@ def _streams() -> tuple[Case, ...]:
 gae = Exercise(
     "gae", NOTEBOOK, "generalised advantage estimation", *(4, 5, 20),
     "Write `gae(rewards, values, discounts, mask, lam)`. `values` is `[B, T+1]`, the rest `[B, T]`. `discounts` is "
-    "gamma, and 0 where an episode terminated. Where `mask` is False no choice was made (the world was being reset): nothing "
-    "may flow through such a column, and what you return there does not matter. The column right after a truncation "
-    "holds the value of the final observation: it still counts in the step before.",
+    "gamma, and 0 where an episode terminated. Where `mask` is False no choice was made (the world was being reset): "
+    "nothing may flow through such a column, and what you return there does not matter. The column right after a "
+    "truncation holds the value of the final observation: it still counts in the step before.",
     ("An exponential average of k-step advantages, again a backward recursion: over TD errors this time.",
      "delta[t] = r[t] + d[t] V[t+1] - V[t];  A[t] = delta[t] + d[t] * lam * mask[t+1] * A[t+1].",
      "a = torch.where(mask[:, t], delta[:, t] + discounts[:, t] * lam * a, 0); advantages[:, t] = a"),

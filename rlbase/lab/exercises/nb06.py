@@ -35,8 +35,8 @@ def _value_case(seed: int, clip: float) -> Case:
 value_clip = Exercise(
     "value-clip", NOTEBOOK, "the clipped value loss", *(3, 3, 10),
     "Write `clipped_value_loss(values, old_values, returns, clip)`, tensors `[B, T]`: **half** the larger of two "
-    "squared errors, one of the value, one of the value held within ±clip of the old value. Not reduced; a gradient flows "
-    "through `values` only.",
+    "squared errors, one of the value, one of the value held within ±clip of the old value. Not reduced; a gradient "
+    "flows through `values` only.",
     ("As in the policy's loss, the pessimistic one of two counts: for an error that is the larger one.",
      "loss = 1/2 max((V - R)^2, (V_old + clamp(V - V_old, -clip, clip) - R)^2).",
      "return 0.5 * torch.maximum((values - returns) ** 2, (held - returns) ** 2)"),

@@ -34,8 +34,8 @@ def _text(seed: int, prompt: int, response: int, scale: float = 2.0, *, extreme:
 token_logp = Exercise(
     "token-logp", NOTEBOOK, "the log-probability of a response", *(3, 5, 12),
     "Write `token_logp(logits, tokens, prompt_length)`: the log-probability of every token of the **response** `[B, "
-    "T]`. `tokens` is `[B, P+T]`, prompt first; `logits` `[B, P+T, V]` is the model's output for them, in which position i "
-    "predicts token i + 1.",
+    "T]`. `tokens` is `[B, P+T]`, prompt first; `logits` `[B, P+T, V]` is the model's output for them, in which "
+    "position i predicts token i + 1.",
     ("The first response token was predicted at the last position of the prompt.",
      "logp[:, t] = log_softmax(logits[:, P - 1 + t])[tokens[:, P + t]].",
      "logits[:, P - 1 : -1].log_softmax(-1).gather(-1, tokens[:, P:, None])[..., 0]"),
