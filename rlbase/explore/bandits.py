@@ -23,13 +23,13 @@ def softmax_scene(temperature: float = 1.0) -> Scene:
     curve = torch.distributions.Categorical(logits=preferences / grid[:, None]).entropy()
     entropy = torch.distributions.Categorical(probs=probs).entropy().item()
     arms = Panel(
-        [Bars(probs, "policy")], "Softmax policy", "", "probability",
+        [Bars(probs.tolist(), "policy")], "Softmax policy", "", "probability",
         y_range=(0, 1.08), categories=[f"preference {number(v)}" for v in preferences.tolist()], weight=1.3,
     )  # fmt: skip
     spread = Panel(
         [
             Line([0.1, 10], [torch.tensor(4.0).log().item()] * 2, "reference", "uniform", dashed=True, width=1.8),
-            Line(grid, curve, "policy", "entropy"),
+            Line(grid.tolist(), curve.tolist(), "policy", "entropy"),
             Points([temperature], [entropy], "policy", size=6),
         ],
         "How undecided it is", "temperature", "entropy, nats", x_range=(0.1, 10), y_range=(0, 1.5), x_log=True,
@@ -51,13 +51,19 @@ def simulate(rule: str, amounts: Tensor, pulls: int, seed: int = 0) -> tuple[Ten
         raise ValueError(f"simulate: rule must be 'softmax' or 'greedy', got {rule!r}.")
     agents, generator = len(amounts), torch.Generator().manual_seed(seed)
     env = Bandit(torch.tensor(MEANS), batch_size=agents, noise=1.0)
-    averages, counts, row = torch.zeros(agents, len(MEANS)), torch.zeros(agents, len(MEANS)), torch.arange(agents)
+    averages, counts, row = (
+        torch.zeros(agents, len(MEANS)),
+        torch.zeros(agents, len(MEANS)),
+        torch.arange(agents),
+    )
     env.begin(generator)
     rewards, best = torch.zeros(agents, pulls), torch.zeros(agents, pulls, dtype=torch.bool)
     for t in range(pulls):
         # Gumbel noise makes an argmax a draw from the softmax; a little of it breaks ties for the greedy rule.
         gumbel = -(-torch.rand(averages.shape, generator=generator).clamp_min(1e-30).log()).log()
-        arms = (averages + amounts[:, None] * gumbel if rule == "softmax" else averages + 1e-6 * gumbel).argmax(1)
+        arms = (
+            averages + amounts[:, None] * gumbel if rule == "softmax" else averages + 1e-6 * gumbel
+        ).argmax(1)
         if rule == "greedy":
             arms = torch.where(torch.rand(agents, generator=generator) < amounts, gumbel.argmax(1), arms)
         paid = env.step(arms, generator).rewards
@@ -75,12 +81,12 @@ def exploration_scene(rule: str = "softmax", amount: float = 0.3, pulls: int = 2
     rewards, best = simulate(rule, settings, pulls, int(seed))
     mine = rewards[:COPIES].mean(0)
     window = max(1, pulls // 25)
-    smooth = torch.nn.functional.avg_pool1d(mine[None, None], window, stride=1)[0, 0]
+    smooth = torch.nn.functional.avg_pool1d(mine[None, None], window, stride=1)[0, 0].tolist()
     times = [t + window for t in range(len(smooth))]
     error = rewards[:COPIES].std(0).mean().item() / (COPIES * window) ** 0.5
     over_time = Panel(
         [
-            Band(times, smooth - 2 * error, smooth + 2 * error, "reward"),
+            Band(times, [v - 2 * error for v in smooth], [v + 2 * error for v in smooth], "reward"),
             Line(times, smooth, "reward", f"mean of {COPIES} agents"),
             Line([1, pulls], [MEANS[BEST]] * 2, "truth", "best arm", dashed=True, width=2),
         ],
@@ -98,9 +104,10 @@ def exploration_scene(rule: str = "softmax", amount: float = 0.3, pulls: int = 2
         ],
         "How much exploring pays", name, "reward per pull", x_range=(0.01, 10), y_range=(-0.5, 1.9), x_log=True,
     )  # fmt: skip
+    settled = best[:COPIES, -1].float().mean().item()
     caption = (
         f"Exploring by {name} {number(amount)}: {totals[0].item():.2f} per pull over {pulls} pulls "
-        f"(best arm {MEANS[BEST]:g}), and {best[:COPIES, -1].float().mean().item():.0%} of the agents end on the best arm."
+        f"(best arm {MEANS[BEST]:g}), and {settled:.0%} of the agents end on the best arm."
     )
     return Scene([over_time, by_amount], caption, width=900, height=350)
 

@@ -53,13 +53,20 @@ def walk(clip: float | None, advantage: float, epochs: int, learning_rate: float
 
 
 def clip_scene(
-    clip: float = 0.2, advantage: float = 1.0, ratio: float = 1.5, epochs: int = 20, learning_rate: float = 0.15
+    clip: float = 0.2,
+    advantage: float = 1.0,
+    ratio: float = 1.5,
+    epochs: int = 20,
+    learning_rate: float = 0.15,
 ) -> Scene:
     """The surrogate with its two pieces, and the ratio of a policy that climbs it for some epochs."""
     grid = torch.linspace(0.01, LARGEST, 250, dtype=torch.float64)
     value, _ = surrogate(grid, advantage, clip)
     at, slope = surrogate(torch.tensor([ratio], dtype=torch.float64), advantage, clip)
-    clipped_path, free_path = walk(clip, advantage, epochs, learning_rate), walk(None, advantage, epochs, learning_rate)
+    clipped_path, free_path = (
+        walk(clip, advantage, epochs, learning_rate),
+        walk(None, advantage, epochs, learning_rate),
+    )
     reached, free = clipped_path[-1], free_path[-1]
     landed, _ = surrogate(torch.tensor([reached], dtype=torch.float64), advantage, clip)
     low, high = 1 - clip, 1 + clip
@@ -68,11 +75,25 @@ def clip_scene(
         [
             Band([low, high], [-3, -3], [3, 3], "other"),
             Line([0, LARGEST], [0, LARGEST * advantage], "reference", "ρA", dashed=True, width=1.8),
-            Line([0, low, high, LARGEST], [advantage * r for r in (low, low, high, high)], "other", "clip(ρ)A", True, 1.8),
-            Line(grid, value, "policy", "PPO: the smaller", width=3),
+            Line(
+                [0, low, high, LARGEST],
+                [advantage * r for r in (low, low, high, high)],
+                "other",
+                "clip(ρ)A",
+                True,
+                1.8,
+            ),
+            Line(grid.tolist(), value.tolist(), "policy", "PPO: the smaller", width=3),
             Line(run, [at.item() + slope.item() * (x - ratio) for x in run], "reward", "slope at ρ", width=3),
             Points([ratio], [at.item()], "reward", size=5.5),
-            Points([min(reached, LARGEST)], [landed.item()], "policy", f"after {epochs} steps", size=7, hollow=True),
+            Points(
+                [min(reached, LARGEST)],
+                [landed.item()],
+                "policy",
+                f"after {epochs} steps",
+                size=7,
+                hollow=True,
+            ),
         ],
         "PPO's objective for one choice",
         "probability ratio ρ = π / π_old",
@@ -98,7 +119,11 @@ def clip_scene(
         weight=0.8,
     )
     pull = "no slope: nothing pulls ρ any more" if slope.item() == 0 else f"slope {number(slope.item())}"
-    outside = " (outside 1 ± ε: the clip stops the pull, it does not hold the ratio)" if not low <= reached <= high else ""
+    outside = (
+        ""
+        if low <= reached <= high
+        else " (outside 1 ± ε: the clip ends the pull, it does not hold the ratio)"
+    )
     caption = (
         f"At ρ = {number(ratio)} the objective is {number(at.item())}, {pull}. "
         f"After {epochs} steps ρ = {reached:.3f} with the clip{outside}, {free:.3f} without."

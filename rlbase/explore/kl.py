@@ -21,8 +21,8 @@ REWARD = torch.tensor([0.0, 1.0, 0.5, 2.0], dtype=torch.float64)
 def climb(ref: Tensor, reward: Tensor, beta: float, steps: int, learning_rate: float = 0.5) -> Tensor:
     r"""Train a tabular policy from ``ref`` by ``steps`` exact gradients of $E_\pi[r]-\beta\,KL(\pi\|ref)$ (Adam).
 
-    >>> climb(REF, REWARD, beta=0.5, steps=0).tolist()
-    [0.4, 0.3, 0.2, 0.1]
+    >>> climb(REF, REWARD, beta=0.5, steps=60).round(decimals=2).tolist()
+    [0.05, 0.26, 0.06, 0.63]
     """
     policy = TabularPolicy(1, len(ref)).double()
     policy.logits.data.copy_(ref.log())
@@ -57,9 +57,9 @@ def beta_scene(beta: float = 0.5, steps: int = 60) -> Scene:
     learned = climb(REF, REWARD, beta, steps)
     arms = Panel(
         [
-            Bars(REF, "reference", "reference"),
-            Bars(optimum, "truth", "optimum ∝ ref·exp(r/β)"),
-            Bars(learned, "policy", f"learned, {steps} steps"),
+            Bars(REF.tolist(), "reference", "reference"),
+            Bars(optimum.tolist(), "truth", "optimum ∝ ref·exp(r/β)"),
+            Bars(learned.tolist(), "policy", f"learned, {steps} steps"),
         ],
         "Which arm is chosen",
         "",
@@ -68,15 +68,17 @@ def beta_scene(beta: float = 0.5, steps: int = 60) -> Scene:
         categories=[f"reward {number(r)}" for r in REWARD.tolist()],
         weight=1.25,
     )
-    spots = {name: (kl(p, REF), (p @ REWARD).item()) for name, p in (("optimum", optimum), ("learned", learned))}
+    spots = {
+        name: (kl(p, REF), (p @ REWARD).item()) for name, p in (("optimum", optimum), ("learned", learned))
+    }
     best_kl, best_reward = _best_of()
     trade = Panel(
         [
             Line(*frontier(), "truth", "best possible", width=2),
             Points(best_kl, best_reward, "other", "best of 2, 4, 8, 16", size=3.5),
             Points([0], [(REF @ REWARD).item()], "reference", "reference", size=5),
-            Points(*([v] for v in spots["optimum"]), "truth", size=8, hollow=True),
-            Points(*([v] for v in spots["learned"]), "policy", "learned", size=5),
+            Points(spots["optimum"][:1], spots["optimum"][1:], "truth", size=8, hollow=True),
+            Points(spots["learned"][:1], spots["learned"][1:], "policy", "learned", size=5),
         ],
         "What reward costs",
         "KL(π‖ref), nats",
@@ -104,7 +106,9 @@ def beta_explorer() -> Explorable:
     )
 
 
-def estimates(shift: float, samples: int, seed: int = 0, repeats: int = 400) -> tuple[float, dict[str, Tensor]]:
+def estimates(
+    shift: float, samples: int, seed: int = 0, repeats: int = 400
+) -> tuple[float, dict[str, Tensor]]:
     r"""The exact $KL(\pi\|ref)$ of two unit Gaussians ``shift`` apart, and ``[repeats]`` estimates by k1, k2 and k3.
 
     Each estimate is the mean over ``samples`` draws from the policy; the exact value is $shift^2/2$.

@@ -43,7 +43,9 @@ def layout(scene: Scene) -> list[Shape]:
     return shapes
 
 
-def _panel(panel: Panel, left: float, width: float, head: float, foot: float, legend_rows: int) -> list[Shape]:
+def _panel(
+    panel: Panel, left: float, width: float, head: float, foot: float, legend_rows: int
+) -> list[Shape]:
     top = head + 30.0 + 20.0 * legend_rows + (20.0 if panel.y_label else 4.0)
     cells = next((m for m in panel.marks if isinstance(m, Cells)), None)
     if cells is not None:
@@ -60,7 +62,9 @@ def _panel(panel: Panel, left: float, width: float, head: float, foot: float, le
     shapes += _frame(panel, axes, y_ticks)
     bars = [m for m in panel.marks if isinstance(m, Bars)]
     for mark in panel.marks:
-        shapes += _bars(mark, bars.index(mark), len(bars), axes) if isinstance(mark, Bars) else _mark(mark, axes)
+        shapes += (
+            _bars(mark, bars.index(mark), len(bars), axes) if isinstance(mark, Bars) else _mark(mark, axes)
+        )
     return shapes
 
 
@@ -76,9 +80,15 @@ def _frame(panel: Panel, axes: Axes, y_ticks: list[tuple[float, str]]) -> list[S
     if panel.categories:
         step = axes.width / len(panel.categories)
         for i, name in enumerate(panel.categories):
-            shapes.append(Words(axes.left + (i + 0.5) * step, bottom + 18, name, color="soft", anchor="middle"))
+            shapes.append(
+                Words(axes.left + (i + 0.5) * step, bottom + 18, name, color="soft", anchor="middle")
+            )
     else:
-        ticks = log_ticks(*axes.x_range) if panel.x_log else linear_ticks(*axes.x_range, max(2, int(axes.width / 62)))
+        ticks = (
+            log_ticks(*axes.x_range)
+            if panel.x_log
+            else linear_ticks(*axes.x_range, max(2, int(axes.width / 62)))
+        )
         for value, text in ticks:
             x = axes.x(value)
             shapes.append(Poly(((x, bottom), (x, bottom + 4)), "soft"))
@@ -105,7 +115,8 @@ def _mark(mark: Mark, axes: Axes) -> list[Shape]:
     if isinstance(mark, Note):
         x = min(max(axes.x(mark.x), axes.left), axes.left + axes.width)
         y = min(max(axes.y(mark.y), axes.top + 10), axes.top + axes.height - 4)
-        return [Words(x, y, mark.text, color=COLOURS[mark.color], anchor=mark.anchor, bold=True)]
+        color = "soft" if mark.color == "reference" else COLOURS[mark.color]
+        return [Words(x, y, mark.text, color=color, anchor=mark.anchor, bold=mark.color != "reference")]
     return []
 
 
@@ -145,7 +156,9 @@ def _cells(cells: Cells, left: float, top: float, width: float, height: float) -
             text = cells.texts[r][c] if cells.texts else number(round(value, 2))
             drop = 0.84 if arrow else 0.6
             if arrow:
-                shapes += _arrow(x + side / 2, y + side * (0.36 if side >= 26 else 0.5), side * 0.2, arrow, ink)
+                shapes += _arrow(
+                    x + side / 2, y + side * (0.36 if side >= 26 else 0.5), side * 0.2, arrow, ink
+                )
             size = min(12.0, side * 0.27)
             if size >= 7:
                 shapes.append(Words(x + side / 2, y + side * drop, text, size, ink, "middle"))
@@ -157,7 +170,9 @@ def _scale(label: str, low: float, high: float, left: float, top: float, width: 
     x = left + len(first) * 12 * CHAR + 8
     span = max(40.0, left + width - x - len(last) * 12 * CHAR - 10)
     shapes: list[Shape] = [Words(left, top + 10, first, color="soft")]
-    shapes += [Box(x + span * i / 24, top + 1, span / 24 + 0.4, 10, ramp(i / 23), radius=0) for i in range(24)]
+    shapes += [
+        Box(x + span * i / 24, top + 1, span / 24 + 0.4, 10, ramp(i / 23), radius=0) for i in range(24)
+    ]
     return [*shapes, Words(x + span + 8, top + 10, last, color="soft")]
 
 
@@ -228,4 +243,7 @@ def _y_range(panel: Panel) -> tuple[float, float]:
         return (0.0, 1.0)
     low, high = min(values), max(values)
     pad = 0.06 * (high - low) or max(0.5, abs(high) * 0.1)
-    return (low if bars and low == 0 else low - pad, high if bars and high == 0 else high + pad * (2 if bars else 1))
+    return (
+        low if bars and low == 0 else low - pad,
+        high if bars and high == 0 else high + pad * (2 if bars else 1),
+    )

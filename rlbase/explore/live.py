@@ -40,7 +40,12 @@ def to_json(scene: Scene, frame: int = 0) -> str:
 def _svg(shape: Shape) -> list[Any]:
     color = THEME.get(shape.color, shape.color)
     if isinstance(shape, Words):
-        attributes = {"x": f"{shape.x:.1f}", "y": f"{shape.y:.1f}", "fill": color, "font-size": f"{shape.size:g}"}
+        attributes = {
+            "x": f"{shape.x:.1f}",
+            "y": f"{shape.y:.1f}",
+            "fill": color,
+            "font-size": f"{shape.size:g}",
+        }
         attributes["text-anchor"] = shape.anchor
         if shape.bold:
             attributes["font-weight"] = "600"
@@ -51,7 +56,10 @@ def _svg(shape: Shape) -> list[Any]:
     if isinstance(shape, Box):
         place = {"x": shape.x, "y": shape.y, "width": max(shape.width, 0), "height": max(shape.height, 0)}
         attributes = {name: f"{value:.1f}" for name, value in place.items()}
-        return ["rect", attributes | {"rx": f"{shape.radius:g}", "fill": color, "opacity": f"{shape.opacity:g}"}]
+        return [
+            "rect",
+            attributes | {"rx": f"{shape.radius:g}", "fill": color, "opacity": f"{shape.opacity:g}"},
+        ]
     path = "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
     if shape.filled:
         return ["path", {"d": path + "Z", "fill": color, "opacity": f"{shape.opacity:g}"}]
@@ -87,7 +95,7 @@ class LiveFigure(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return f"LiveFigure({self.current!r})"
 
-    def _repr_mimebundle_(self, **arguments: Any) -> tuple[dict, dict]:
+    def _repr_mimebundle_(self, **arguments: Any) -> Any:
         return with_picture(super()._repr_mimebundle_(**arguments), self.current, repr(self))
 
 
@@ -100,7 +108,9 @@ def with_picture(bundle: Any, scene: Scene, text: str) -> tuple[dict, dict]:
     return {**data, **still}, {**metadata, "image/png": {"alt": scene.alt}}
 
 
-def slider(value: float, low: float, high: float, *, step: float, label: str, form: str = ".2f") -> W.FloatSlider:
+def slider(
+    value: float, low: float, high: float, *, step: float, label: str, form: str = ".2f"
+) -> W.FloatSlider:
     """A slider over ``low..high``; arrow keys move it by ``step``."""
     return W.FloatSlider(value, min=low, max=high, step=step, description=label, readout_format=form)
 
@@ -115,7 +125,13 @@ def log_slider(value: float, low: float, high: float, *, label: str, steps: int 
     from math import log10
 
     return W.FloatLogSlider(
-        value, base=10, min=log10(low), max=log10(high), step=1 / steps, description=label, readout_format=".3g"
+        value,
+        base=10,
+        min=log10(low),
+        max=log10(high),
+        step=1 / steps,
+        description=label,
+        readout_format=".3g",
     )
 
 
@@ -153,7 +169,9 @@ class Explorable(W.VBox):
         self._error = W.HTML(layout=W.Layout(display="none"))
         self._error.add_class("rlbase-error")
         rows = [dress(name, control) for name, control in self.controls.items()]
-        self.figure.labels = {_css(name): getattr(c, "description", name) for name, c in self.controls.items()}
+        self.figure.labels = {
+            _css(name): getattr(c, "description", name) for name, c in self.controls.items()
+        }
         row = W.Box(rows, layout=W.Layout(flex_flow="row wrap", align_items="center"))
         super().__init__([row, self.figure, self._error])
         self.add_class("rlbase-explorable")
@@ -183,7 +201,7 @@ class Explorable(W.VBox):
     def __repr__(self) -> str:
         return f"Explorable({', '.join(self.controls)})"
 
-    def _repr_mimebundle_(self, **arguments: Any) -> tuple[dict, dict]:
+    def _repr_mimebundle_(self, **arguments: Any) -> Any:
         return with_picture(super()._repr_mimebundle_(**arguments), self.scene, repr(self))
 
 

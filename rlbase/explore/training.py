@@ -46,7 +46,11 @@ AXES = {"update": "update", "env_steps": "environment steps"}
 
 
 def curves(
-    records: Sequence[Record], metrics: Metrics, *, x: str = "update", targets: Mapping[str, float] | None = None
+    records: Sequence[Record],
+    metrics: Metrics,
+    *,
+    x: str = "update",
+    targets: Mapping[str, float] | None = None,
 ) -> Scene:
     """One panel per entry of ``metrics``; a tuple of names puts several curves into one panel.
 
@@ -108,7 +112,8 @@ def watch(
     seen: list[Record] = []
     live = LiveFigure(curves(seen, metrics, x=x, targets=targets))
     if shell:
-        _display({k: v for k, v in live.view().items() if "widget" in k})
+        # Nothing to read in a saved notebook, where the curves stand in the output that follows.
+        _display({k: v for k, v in live.view().items() if "widget" in k} | {"text/html": ""})
     stream, drawn = iter(records), float("-inf")
     try:
         for record in stream:
@@ -186,7 +191,9 @@ class LiveRun(W.VBox):
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            raise RuntimeError("LiveRun: Start needs a notebook's event loop; in a script use watch().") from None
+            raise RuntimeError(
+                "LiveRun: Start needs a notebook's event loop; in a script use watch()."
+            ) from None
         if self._stream is None:
             self._stream = self.start(**self._values())
         self.running = True
@@ -235,7 +242,7 @@ class LiveRun(W.VBox):
     def __repr__(self) -> str:
         return f"LiveRun({', '.join(m if isinstance(m, str) else ' and '.join(m) for m in self.metrics)})"
 
-    def _repr_mimebundle_(self, **arguments: Any) -> tuple[dict, dict]:
+    def _repr_mimebundle_(self, **arguments: Any) -> Any:
         records = self.records or list(itertools.islice(self.start(**self._values()), self.preview))
         still = curves(records, self.metrics, x=self.x, targets=self.targets)
         return with_picture(super()._repr_mimebundle_(**arguments), still, repr(self))

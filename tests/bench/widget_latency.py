@@ -80,7 +80,9 @@ def main() -> None:
             errors = run_notebook(page, lab, path.name)
             assert not errors, errors
             load = os.getloadavg()[0]
-            print(f"{'hero control':34} {'median ms':>9} {'p90 ms':>7} {'max ms':>7}   presses   (load average {load:.1f})")
+            print(
+                f"{'hero control':34} {'median ms':>9} {'p90 ms':>7} {'max ms':>7}   presses   (load {load:.1f})"
+            )
             for label, (_, _, css) in HEROES.items():
                 times = measure(page, css, options.presses)
                 p90 = quantiles(times, n=10, method="inclusive")[-1]

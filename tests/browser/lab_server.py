@@ -39,7 +39,8 @@ READY = """() => {
 }"""
 FINISHED = """() => {
   const panel = window.jupyterapp.shell.currentWidget;
-  const code = panel.content.widgets.filter(cell => cell.model.type === 'code' && cell.model.sharedModel.source.trim());
+  const cells = panel.content.widgets.filter(cell => cell.model.type === 'code');
+  const code = cells.filter(cell => cell.model.sharedModel.source.trim());
   const failed = code.some(cell => cell.model.outputs.toJSON().some(o => o.output_type === 'error'));
   const done = code.every(cell => cell.model.executionCount !== null);
   return (done || failed) && panel.sessionContext.session.kernel.status === 'idle';
@@ -80,7 +81,11 @@ def serve(notebooks: list[Path], folder: Path, *, theme: str = "JupyterLab Light
         port = probe.getsockname()[1]
     token = secrets.token_hex(16)
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
-    command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}"]
+    command += [
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}",
+        f"--ServerApp.root_dir={root}",
+    ]
     command += ["--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly", "--allow-root"]
     log = (folder / "lab.log").open("w")
     server = subprocess.Popen(command, cwd=root, env=_environment(folder, theme), stdout=log, stderr=log)
@@ -126,7 +131,9 @@ def close_notebook(page: Page) -> None:
 def hero(page: Page, *preferred: str) -> tuple[Locator, Locator]:
     """A slider of the first live picture and that picture's SVG; ``preferred`` class names are tried first."""
     for css in [f".{name}" for name in preferred] + [""]:
-        root = page.locator(f".rlbase-explorable:has({css or '.rlbase-scene'} {'[role=slider]' if css else 'svg'})")
+        root = page.locator(
+            f".rlbase-explorable:has({css or '.rlbase-scene'} {'[role=slider]' if css else 'svg'})"
+        )
         if root.count() and (sliders := root.first.locator(f"{css} [role=slider]")).count():
             sliders.first.scroll_into_view_if_needed()
             return sliders.first, root.first.locator(".rlbase-scene svg").first
@@ -135,7 +142,8 @@ def hero(page: Page, *preferred: str) -> tuple[Locator, Locator]:
 
 def press(page: Page, slider: Locator, picture: Locator, *, timeout: float = 10.0) -> tuple[str, str]:
     """Move the slider by one arrow key; wait for the picture to change; give the slider's place before and after."""
-    before, frame, drawn = slider.get_attribute("aria-valuenow"), picture.get_attribute("data-frame"), picture.inner_html()
+    before = slider.get_attribute("aria-valuenow")
+    frame, drawn = picture.get_attribute("data-frame"), picture.inner_html()
     slider.focus()
     for key in ("ArrowRight", "ArrowLeft"):  # one of them moves it, also at the end of its range
         page.keyboard.press(key)
