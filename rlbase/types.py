@@ -108,6 +108,8 @@ class Policy(Protocol):
 
 @runtime_checkable
 class Critic(Protocol):
+    """Says what is still to come from each observation; a separate object, since not every method has one."""
+
     def value(self, obs: Obs, actions: Tensor) -> Tensor:
         """One value for each observation column: ``[B, T + 1]`` on a rollout."""
         ...
