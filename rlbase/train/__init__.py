@@ -1,7 +1,17 @@
 """Training loops: one readable file per method, each a generator of metric records."""
 
-from rlbase.train.ppo import PPOConfig, ppo
+from rlbase.train.ppo import LANGUAGE_MODEL, PPOConfig, ppo
 from rlbase.train.reinforce import A2CConfig, ReinforceConfig, a2c, reinforce
 from rlbase.train.trpo import TRPOConfig, trpo
 
-__all__ = ["A2CConfig", "PPOConfig", "ReinforceConfig", "TRPOConfig", "a2c", "ppo", "reinforce", "trpo"]
+__all__ = [
+    "LANGUAGE_MODEL",
+    "A2CConfig",
+    "PPOConfig",
+    "ReinforceConfig",
+    "TRPOConfig",
+    "a2c",
+    "ppo",
+    "reinforce",
+    "trpo",
+]

@@ -32,7 +32,7 @@ KL_LOSSES = {"k1_loss": k1, "k2_loss": k2, "k3_loss": k3}
 
 @dataclass(frozen=True)
 class PPOConfig:
-    """Every choice that PPO leaves open. Defaults suit control tasks; `language_model` gives those of RLHF codes."""
+    """Every choice that PPO leaves open. The defaults suit control tasks, `LANGUAGE_MODEL` is for text."""
 
     updates: int = 100
     """Rollout-and-learn cycles."""
@@ -102,6 +102,12 @@ class PPOConfig:
         one_of("PPOConfig", "kl_placement", self.kl_placement, ("reward", *KL_LOSSES))
         one_of("PPOConfig", "kl_rule", self.kl_rule, ("ziegler", "schulman"))
         one_of("PPOConfig", "precision", self.precision, ("float32", "bfloat16"))
+
+
+LANGUAGE_MODEL = PPOConfig(
+    minibatches=1, learning_rate=1e-5, gamma=1.0, value_coef=0.1, value_clip=0.2, max_grad_norm=1.0, beta=0.05
+)
+"""The settings of OpenAI's RLHF codes (Ziegler et al. 2019; Huang et al. 2024); vary with `dataclasses.replace`."""
 
 
 def ppo(
