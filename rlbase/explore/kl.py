@@ -135,10 +135,13 @@ def estimator_scene(shift: float = 0.5, samples: int = 16, seed: int = 0) -> Sce
             "How often is it negative?", "", "% of batches", y_range=(0, 100), categories=names,
         ),
     ]  # fmt: skip
-    caption = (
-        f"{samples} draws a batch, 400 batches. k2 is off by {number(means[1] - exact)} nats; "
-        f"k3's noise is {number(spreads[2] / spreads[0])} times k1's; k1 is below zero in {negative[0]:.0%} of batches."
-    )
+    caption = f"{samples} draws a batch, 400 batches. k1 is below zero in {negative[0]:.0%} of them"
+    if shift > 0:
+        noise = number(spreads[2] / spreads[0])
+        caption += (
+            f"; k2 is off by {number(means[1] - exact)} nats; the noise of k3 is {noise} times that of k1"
+        )
+    caption += "."
     return Scene(panels, caption, width=900, height=300)
 
 

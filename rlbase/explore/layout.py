@@ -242,7 +242,10 @@ def _y_range(panel: Panel) -> tuple[float, float]:
     if not values:
         return (0.0, 1.0)
     low, high = min(values), max(values)
-    pad = 0.06 * (high - low) or max(0.5, abs(high) * 0.1)
+    if low == high == 0:
+        return (0.0, 1.0)
+    flat = high - low <= 1e-9 * max(abs(low), abs(high))
+    pad = 0.1 * abs(high) if flat else 0.06 * (high - low)
     return (
         low if bars and low == 0 else low - pad,
         high if bars and high == 0 else high + pad * (2 if bars else 1),

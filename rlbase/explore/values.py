@@ -59,20 +59,21 @@ def gamma_scene(gamma: float = 0.9, slip: float = 0.0) -> Scene:
         x_range=(0, 30),
         y_range=(0, 1.02),
     )
-    caption = (
-        f"γ = {gamma:.2f}: the start is worth {values[start].item():.3f}, and from there the agent heads for the "
-        f"{heads_for(transitions, q, start)}."
-    )
+    goal = heads_for(transitions, q, start)
+    way = f"from there the agent heads for the {goal}" if goal else "no way from there is better than another"
+    caption = f"γ = {gamma:.2f}: the start is worth {values[start].item():.3f}, and {way}."
     return Scene([board, worth], caption, width=900, height=400)
 
 
 def heads_for(transitions: Tensor, q: Tensor, state: int) -> str:
-    """Follow the greedy policy's likeliest path: which goal does it reach?"""
+    """Follow the greedy policy's likeliest path and name the goal it reaches; empty when it reaches none."""
     for _ in range(60):
+        if _arrow(q[state]) is None:
+            break
         state = int(transitions[state, int(q[state].argmax())].argmax())
         if state in (0, FAR):
             return "goal nearby, which pays 1" if state == 0 else "far goal, which pays 5"
-    return "nowhere: nothing is worth the way"
+    return ""
 
 
 def _arrow(q: Tensor) -> tuple[float, float] | None:

@@ -1,0 +1,126 @@
+"""The widgets themselves in a real page: names for the blind, errors in sight, training that can be stopped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nbformat
+import pytest
+
+from tests.browser.lab_server import Lab, browser_page, hero, press, run_notebook, serve
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+CELLS = [
+    """from rlbase.explore import Line, LiveRun, Panel, Scene, explore, slider, watch
+import time""",
+    """def picture(top):
+    if top > 1.4:
+        raise ValueError("top must stay below 1.4")
+    return Scene([Panel([Line([0, 1], [0, top], label="line")], "Picture")], caption=f"top is {top:.1f}")
+
+explore(picture, {"top": slider(1.0, 0.0, 2.0, step=0.1, label="height of the top")})""",
+    """def train(count=100_000, rate=1.0):
+    for i in range(count):
+        time.sleep(0.005)
+        yield {"update": i + 1, "return_mean": rate * i}
+
+LiveRun(train, ["return_mean"], controls={"rate": slider(1.0, 0.5, 3.0, step=0.5, label="rate")})""",
+    """records = watch(train(60), ["return_mean"])
+len(records)""",
+]
+
+
+@pytest.fixture(scope="module")
+def page(needs_chromium: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    folder: Path = tmp_path_factory.mktemp("widgets")
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
+    nbformat.write(notebook, folder / "widgets.ipynb")
+    with (
+        serve([folder / "widgets.ipynb"], folder / "served", theme="JupyterLab Dark") as lab,
+        browser_page() as page,
+    ):
+        assert isinstance(lab, Lab) and run_notebook(page, lab, "widgets.ipynb") == []
+        yield page
+
+
+def test_slider_and_picture_have_spoken_names(page: Page) -> None:
+    slider, picture = hero(page, "rlbase-top")
+    page.wait_for_function(
+        "() => document.querySelector('.rlbase-top [role=slider]').ariaLabel", timeout=5000
+    )
+    assert slider.get_attribute("aria-label") == "height of the top"
+    assert picture.get_attribute("aria-label") == "top is 1.0 Picture: line goes from 0 to 1."
+
+
+def test_nodes_are_kept_and_the_caption_follows(page: Page) -> None:
+    slider, picture = hero(page, "rlbase-top")
+    page.evaluate("() => { window.kept = [...document.querySelector('.rlbase-scene svg').children]; }")
+    press(page, slider, picture)
+    assert page.locator(".rlbase-scene figcaption").first.inner_text() == "top is 1.1"
+    same = "() => window.kept.filter(node => node.isConnected).length / window.kept.length"
+    assert page.evaluate(same) > 0.8
+
+
+def test_a_fault_is_shown_beside_the_picture_and_goes_away(page: Page) -> None:
+    slider, picture = hero(page, "rlbase-top")
+    slider.focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(100)
+    alert = page.locator(".rlbase-explorable [role=alert]")
+    alert.wait_for(state="visible", timeout=5000)
+    assert alert.inner_text() == "top must stay below 1.4"
+    for _ in range(2):
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_timeout(100)
+    alert.wait_for(state="hidden", timeout=5000)
+    assert picture.is_visible()
+
+
+def test_text_takes_the_colour_of_the_dark_page(page: Page) -> None:
+    color = page.evaluate("() => getComputedStyle(document.querySelector('.rlbase-scene text')).fill")
+    assert [int(v) for v in re.findall(r"\d+", color)[:3]] > [200, 200, 200], color
+
+
+def test_training_starts_within_a_second_and_stop_is_heard(page: Page) -> None:
+    root = page.locator(".rlbase-explorable:has(.rlbase-start)")
+    picture = root.locator(".rlbase-scene svg")
+    root.locator(".rlbase-start").scroll_into_view_if_needed()
+    waiting = """([css, frame]) => new Promise(done => {
+      const svg = document.querySelector(css).closest('.rlbase-explorable').querySelector('.rlbase-scene svg');
+      const began = performance.now();
+      const tick = () => svg.dataset.frame !== frame ? done(performance.now() - began) : setTimeout(tick, 5);
+      tick();
+    })"""
+    frame = picture.get_attribute("data-frame")
+    root.locator(".rlbase-start").click()
+    assert page.evaluate(waiting, [".rlbase-start", frame]) < 1000
+    page.wait_for_timeout(500)
+    root.locator(".rlbase-stop").click()
+    page.wait_for_timeout(500)
+    stopped = picture.get_attribute("data-frame")
+    page.wait_for_timeout(500)
+    assert picture.get_attribute("data-frame") == stopped and int(stopped or 0) >= 3
+    # A moved control retrains, and shows it, within a second; then the run is put to rest.
+    root.locator(".rlbase-rate [role=slider]").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(waiting, [".rlbase-start", stopped]) < 1000
+    page.wait_for_timeout(300)
+    root.locator(".rlbase-reset").click()
+    page.get_by_text("Ready.").wait_for(timeout=5000)
+
+
+def test_watch_leaves_one_picture_of_the_final_curves(page: Page) -> None:
+    outputs = page.locator(".jp-Cell").nth(3).locator(".rlbase-scene svg:visible")
+    assert outputs.count() == 1
+    assert "return_mean goes from 0 to 59" in (outputs.first.get_attribute("aria-label") or "")

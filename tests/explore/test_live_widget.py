@@ -1,0 +1,95 @@
+"""The widget's Python side: a moved control computes, a fault is shown, a saved notebook has a picture."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rlbase.explore import (
+    Line,
+    Panel,
+    Scene,
+    buttons,
+    choice,
+    explore,
+    int_slider,
+    log_slider,
+    play,
+    slider,
+    toggle,
+)
+
+
+def picture(top: float = 1.0) -> Scene:
+    if top > 3:
+        raise ValueError(f"top must be at most 3, got <{top:g}>")
+    return Scene([Panel([Line([0, 1], [0, top], label="line")], "Picture")])
+
+
+def test_moving_a_control_computes_and_draws() -> None:
+    top = slider(1.0, 0.0, 5.0, step=0.5, label="top")
+    widget = explore(picture, {"top": top})
+    before = json.loads(widget.figure.scene)
+    top.value = 2.0
+    after = json.loads(widget.figure.scene)
+    assert after["frame"] == before["frame"] + 1
+    assert (
+        before["alt"] == "Picture: line goes from 0 to 1."
+        and after["alt"] == "Picture: line goes from 0 to 2."
+    )
+    assert before["shapes"] != after["shapes"]
+
+
+def test_a_fault_is_one_sentence_in_the_widget_and_the_picture_stays() -> None:
+    top = slider(1.0, 0.0, 5.0, step=0.5, label="top")
+    widget = explore(picture, {"top": top})
+    shown = widget.figure.scene
+    top.value = 4.0
+    error = widget.children[-1]
+    assert error.value == '<div role="alert">top must be at most 3, got &lt;4&gt;</div>'
+    assert error.layout.display == "" and widget.figure.scene == shown
+    top.value = 2.0
+    assert error.layout.display == "none" and widget.figure.scene != shown
+
+
+def test_a_fault_at_the_start_is_raised() -> None:
+    with pytest.raises(ValueError, match="at most 3"):
+        explore(picture, {"top": slider(4.0, 0.0, 5.0, step=0.5, label="top")})
+
+
+def test_display_data_have_a_still_picture_and_fixed_words() -> None:
+    top = slider(1.0, 0.0, 2.0, step=0.5, label="top")
+    widget = explore(picture, {"top": top})
+    data, metadata = widget._repr_mimebundle_()
+    assert data["text/plain"] == "Explorable(top)" and data["image/png"].startswith("iVBOR")
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert metadata["image/png"]["alt"] == widget.scene.alt
+    top.value = 2.0
+    assert repr(widget) == "Explorable(top)"
+
+
+def test_every_kind_of_control_has_its_class_and_label() -> None:
+    def compute(**values: object) -> Scene:
+        assert values == {
+            "a": 1.0, "b_c": 2, "d": 0.1, "e": "x", "f": True, "g": True, "h": 3,
+        }  # fmt: skip
+        return picture()
+
+    controls = {
+        "a": slider(1.0, 0.0, 2.0, step=0.5, label="A"),
+        "b_c": int_slider(2, 0, 5, label="B"),
+        "d": log_slider(0.1, 0.01, 10.0, label="D"),
+        "e": choice("x", ["x", "y"], label="E"),
+        "f": toggle(True, label="F"),
+        "g": buttons(True, [("on", True), ("off", False)], label="G"),
+        "h": play(3, 1, 9, label="H"),
+    }
+    widget = explore(compute, controls)
+    for name, control in controls.items():
+        assert f"rlbase-{name.replace('_', '-')}" in control._dom_classes
+    assert widget.figure.labels == {
+        "rlbase-a": "A", "rlbase-b-c": "B", "rlbase-d": "D", "rlbase-e": "E", "rlbase-f": "F", "rlbase-g": "G",
+        "rlbase-h": "H",
+    }  # fmt: skip
+    assert controls["a"].continuous_update and controls["b_c"].continuous_update

@@ -1,0 +1,155 @@
+"""Watched training: no record is lost, an interrupt ends it cleanly, Stop is heard, a fault is told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from rlbase.explore import LiveRun, compare, curves, slider, watch
+from rlbase.policies import TabularPolicy
+
+
+def trainer(count: int = 50, pause: float = 0.0, rate: float = 1.0) -> Iterator[dict[str, float]]:
+    for i in range(count):
+        time.sleep(pause)
+        yield {"update": i + 1, "env_steps": 10 * (i + 1), "return_mean": rate * i, "old_kl": 1 / (i + 1)}
+
+
+def test_watch_returns_every_record() -> None:
+    records = watch(trainer(37), ["return_mean"], every=5)
+    assert [r["update"] for r in records] == list(range(1, 38))
+
+
+def test_watch_survives_an_interrupt_and_closes_the_trainer(capsys: pytest.CaptureFixture[str]) -> None:
+    policy, closed = TabularPolicy(1, 2), []
+
+    def interrupted() -> Iterator[dict[str, float]]:
+        try:
+            for i in range(10):
+                with torch.no_grad():
+                    policy.logits += torch.tensor([0.1, 0.0])
+                yield {"update": i + 1, "loss": 1.0}
+        finally:
+            closed.append(True)
+
+    class Impatient:
+        """The learner presses the stop button after the third update."""
+
+        def __init__(self) -> None:
+            self.inner, self.seen = interrupted(), 0
+
+        def __iter__(self) -> Impatient:
+            return self
+
+        def __next__(self) -> dict[str, float]:
+            if self.seen == 3:
+                raise KeyboardInterrupt
+            self.seen += 1
+            return next(self.inner)
+
+        def close(self) -> None:
+            self.inner.close()
+
+    records = watch(Impatient(), ["loss"])
+    assert len(records) == 3 and closed == [True]
+    assert capsys.readouterr().out == "Interrupted after 3 updates; the policy keeps what it has learned.\n"
+    assert policy.probs()[0, 0].item() == pytest.approx(1 / (1 + 2.718281828**-0.3))
+
+
+def test_curves_draw_what_the_records_say() -> None:
+    records = list(trainer(3))
+    scene = curves(
+        records, ["return_mean", ("old_kl", "return_mean")], x="env_steps", targets={"return_mean": 475}
+    )
+    first, second = scene.panels
+    assert (
+        first.marks[0].x == (10, 20, 30)
+        and first.marks[0].y == (0, 1, 2)
+        and first.x_label == "environment steps"
+    )
+    assert first.marks[1].y == (475, 475) and "known answer 475" in scene.alt
+    assert [m.label for m in second.marks[:2]] == ["old_kl", "return_mean"]
+
+
+def test_curves_leave_gaps_out_and_name_a_missing_metric() -> None:
+    records = [{"update": 1, "loss": float("nan")}, {"update": 2, "loss": 3.0}]
+    assert curves(records, ["loss"]).panels[0].marks[0].y == (3.0,)
+    with pytest.raises(ValueError, match="no record has 'los'; there are update, loss"):
+        curves(records, ["los"])
+
+
+def test_long_runs_are_thinned_but_keep_both_ends() -> None:
+    line = curves(list(trainer(5000)), ["return_mean"]).panels[0].marks[0]
+    assert len(line.x) < 900 and line.x[0] == 1 and line.x[-1] == 5000
+
+
+def test_compare_gives_every_run_its_own_colour() -> None:
+    runs = {"a": list(trainer(3)), "b": list(trainer(4)), "broken": list(trainer(2))}
+    scene = compare(runs, ["return_mean"], colors={"broken": "wrong"}, targets={"return_mean": 2})
+    assert [m.color for m in scene.panels[0].marks[:3]] == ["policy", "reward", "wrong"]
+    assert scene.panels[0].x_range == (0, 4)
+
+
+def test_live_run_starts_within_a_second_stops_and_goes_on() -> None:
+    async def session() -> None:
+        run = LiveRun(
+            trainer_of, ["return_mean"], controls={"rate": slider(1.0, 0.5, 3.0, step=0.5, label="rate")}
+        )
+        begun = time.monotonic()
+        run._press_start()
+        while not run.records:
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - begun < 1
+        await asyncio.sleep(0.3)
+        run.stop()
+        await asyncio.sleep(0.15)
+        stopped = len(run.records)
+        await asyncio.sleep(0.1)
+        assert len(run.records) == stopped > 3
+        run._press_start()
+        await asyncio.sleep(0.2)
+        assert len(run.records) > stopped and run.records[stopped]["update"] == stopped + 1
+        run.controls["rate"].value = 2.0  # a moved control begins again with the new value
+        await asyncio.sleep(0.2)
+        assert run.running and run.records[0]["update"] == 1 and run.records[1]["return_mean"] == 2.0
+        run.reset()
+        await asyncio.sleep(0.05)
+        assert not run.records and not run.running
+
+    def trainer_of(rate: float) -> Iterator[dict[str, float]]:
+        return trainer(10_000, pause=0.01, rate=rate)
+
+    asyncio.run(session())
+
+
+def test_live_run_ends_by_itself_and_tells_a_fault() -> None:
+    def faulty() -> Iterator[dict[str, float]]:
+        yield {"update": 1, "loss": 1.0}
+        raise ValueError("the reward is <NaN>")
+
+    async def session() -> tuple[LiveRun, LiveRun]:
+        good, bad = LiveRun(lambda: trainer(5), ["old_kl"]), LiveRun(faulty, ["loss"])
+        good._press_start()
+        bad._press_start()
+        await asyncio.sleep(0.3)
+        return good, bad
+
+    good, bad = asyncio.run(session())
+    assert len(good.records) == 5 and not good.running and good._status.value == "Update 5, finished."
+    assert not bad.running and "the reward is &lt;NaN&gt;" in bad._status.value
+
+
+def test_live_run_in_a_script_says_what_to_use() -> None:
+    with pytest.raises(RuntimeError, match=r"use watch\(\)"):
+        LiveRun(trainer, ["return_mean"])._press_start()
+
+
+def test_a_saved_live_run_shows_its_first_updates() -> None:
+    run = LiveRun(trainer, ["return_mean"], preview=7)
+    data, metadata = run._repr_mimebundle_()
+    assert data["text/plain"] == "LiveRun(return_mean)" and data["image/png"].startswith("iVBOR")
+    assert "from 0 to 6" in metadata["image/png"]["alt"] and not run.records
