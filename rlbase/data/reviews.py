@@ -25,7 +25,8 @@ _Table = dict[str, tuple[str, ...]]
 def reviews(n: int, *, seed: int) -> list[str]:
     """``n`` reviews of one to three sentences, the same for the same ``seed``.
 
-    >>> print(reviews(3, seed=0)[1])
+    >>> print(reviews(1, seed=0)[0])
+    A dreadful and horrible war film about two students who cannot forget the war.
     """
     return [text for text, _, _ in _draws("review", n, seed)]
 
@@ -34,6 +35,7 @@ def prompts(n: int, *, seed: int) -> list[str]:
     """``n`` openings that leave the opinion open; each is how some review begins.
 
     >>> prompts(3, seed=0)
+    ['The film is', 'The story', 'What a']
     """
     return [text for text, _, _ in _draws("prompt", n, seed)]
 
@@ -123,28 +125,29 @@ def _draws(rule: str, n: int, seed: int) -> list[tuple[str, float, int]]:
     found: list[tuple[str, float, int]] = []
     tries = 0
     while len(found) < n:
-        used: list[tuple[str, int]] = [("opinion", 2), ("genre", len(genres))]
+        used: list[tuple[str, float]] = [("opinion", math.log(2)), ("genre", math.log(len(genres)))]
         text = _expand(rule, rng.choice("+-"), rng.choice(tuple(genres)), rng, used)
         topics = [name.rstrip("+-") for name, _ in used]
         tries += 1
         if all(topics.count(topic) < 2 for topic in _ONCE):
-            found.append((_finish(text), sum(math.log(options) for _, options in used), tries))
+            found.append((_finish(text), sum(nats for _, nats in used), tries))
             tries = 0
     return found
 
 
-def _expand(rule: str, opinion: str, genre: str, rng: random.Random, used: list[tuple[str, int]]) -> str:
-    """One text of ``rule``; what was chosen from how many is appended to ``used``."""
+def _expand(rule: str, opinion: str, genre: str, rng: random.Random, used: list[tuple[str, float]]) -> str:
+    """One text of ``rule``; each choice made on the way is appended to ``used`` with its surprise in nats."""
     rules, genres = _table()
     options = genres[genre].get(rule) or rules[rule]
-    used.append((rule, len(options)))
+    option = rng.choice(options)
+    used.append((rule, math.log(len(options) / options.count(option))))
 
     def inner(slot: re.Match[str]) -> str:
         name, sign = slot.groups()
         wanted = {"!": _OPPOSITE[opinion], "+": "+", "-": "-"}.get(sign, opinion)
         return _expand(name + wanted if sign else name, wanted, genre, rng, used)
 
-    return _SLOT.sub(inner, rng.choice(options))
+    return _SLOT.sub(inner, option)
 
 
 def _finish(text: str) -> str:

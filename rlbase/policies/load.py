@@ -66,7 +66,7 @@ def load_policy(
             raise FileNotFoundError(
                 f"load_policy: {SMOLLM2} is not here; fetch it with `python -m rlbase download {SMOLLM2}`."
             )
-    elif Path(name).expanduser().is_dir():
+    elif name and Path(name).expanduser().is_dir():
         folder = Path(name).expanduser()
     elif re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name) and not Path(name).exists():
         folder = _hub_folder(name)

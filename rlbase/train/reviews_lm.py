@@ -84,13 +84,14 @@ def measure(policy: CausalLMPolicy, training: Sequence[str], *, n: int = 1000) -
     spoken = [word for text, done in zip(own, finished, strict=True) if done for word in words(text)]
     known = set(training)
     return {
+        "reviews": n,
         "nats_per_token": total / tokens,
         "grammar_nats_per_token": nats_per_review(n, seed=HELD_OUT_SEED) * n / tokens,
         "tokens_per_review": tokens / n,
-        "invented_words": sum(word not in vocabulary() for word in spoken) / len(spoken),
+        "invented_words": sum(word not in vocabulary() for word in spoken) / max(1, len(spoken)),
         "unfinished": 1 - sum(finished) / n,
         "copied": sum(text in known for text, done in zip(own, finished, strict=True) if done)
-        / sum(finished),
+        / max(1, sum(finished)),
     }
 
 
@@ -159,7 +160,7 @@ It was trained on {texts:,} reviews drawn from the grammar in `rlbase/data/revie
 by `python -m rlbase train-reviews-lm --texts {texts} --seed {seed} --out assets/reviews-lm`
 (a few minutes on one CPU core). MIT licence, like the code and the grammar.
 
-| measured on {measured_on:,} reviews | |
+| measured on {figures["reviews"]:,} reviews | |
 | --- | --- |
 | nats a token, held-out reviews | {figures["nats_per_token"]:.3f} |
 | the same of a perfect model (entropy of the grammar) | {figures["grammar_nats_per_token"]:.3f} |

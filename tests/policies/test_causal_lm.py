@@ -231,19 +231,24 @@ def test_contract(architecture: str) -> None:
     assert check_policy(lm(architecture, temperature=0.8), env) < 1e-5
 
 
+def raw(ids: list[list[int]], mask: list[list[bool]]) -> Prompt:
+    return Prompt(torch.tensor(ids, dtype=torch.long), torch.tensor(mask, dtype=torch.bool))
+
+
 GOOD = torch.tensor([[1, 2]])
+FIVE = torch.ones(1, 5, dtype=torch.long)
 BAD_INPUTS = {
-    "empty": (prompt([1, 2]).__class__(torch.zeros(1, 2, dtype=torch.long), torch.zeros(1, 2, dtype=torch.bool)), GOOD, "at least one token"),
-    "no columns": (Prompt(torch.zeros(1, 0, dtype=torch.long), torch.zeros(1, 0, dtype=torch.bool)), GOOD, "at least one token"),
-    "right-padded": (Prompt(torch.tensor([[1, 2]]), torch.tensor([[True, False]])), GOOD, "padded on the left"),
-    "shapes": (Prompt(torch.tensor([[1, 2]]), torch.tensor([[True]])), GOOD, "must both have shape"),
+    "empty": (raw([[0, 0]], [[False, False]]), GOOD, "at least one token"),
+    "no columns": (raw([[]], [[]]), GOOD, "at least one token"),
+    "right-padded": (raw([[1, 2]], [[True, False]]), GOOD, "padded on the left"),
+    "shapes": (raw([[1, 2]], [[True]]), GOOD, "must both have shape"),
     "prompt token": (prompt([1, VOCAB]), GOOD, "prompt tokens must lie in 0..10, got 11"),
     "action token": (prompt([1]), torch.tensor([[1, -1]]), "action tokens must lie in 0..10, got -1"),
-    "too long": (prompt([1] * 60), torch.ones(1, 5, dtype=torch.long), "have 65 tokens, more than the model's context of 64"),
-    "rows": (prompt([1]), torch.ones(2, 5, dtype=torch.long), "actions must have shape [1, T]"),
-    "no actions": (prompt([1]), torch.ones(1, 0, dtype=torch.long), "T >= 1"),
-    "one dimension": (prompt([1]), torch.ones(1, dtype=torch.long), "actions must have shape"),
-}  # fmt: skip
+    "too long": (prompt([1] * 60), FIVE, "have 65 tokens, more than the model's context of 64"),
+    "rows": (prompt([1]), FIVE.repeat(2, 1), "actions must have shape [1, T]"),
+    "no actions": (prompt([1]), FIVE[:, :0], "T >= 1"),
+    "one dimension": (prompt([1]), FIVE[0], "actions must have shape"),
+}
 
 
 @pytest.mark.parametrize("case", BAD_INPUTS)
