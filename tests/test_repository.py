@@ -42,6 +42,12 @@ def test_no_function_has_more_than_60_lines(path: Path) -> None:
     assert {f.name: code_lines(f) for f in functions(path) if code_lines(f) > 60} == {}
 
 
+def test_every_folder_of_the_package_is_a_package() -> None:
+    """Without `__init__.py` the import contract does not see a folder, and its doctests cannot be run."""
+    folders = {path.parent for path in MODULES}
+    assert [name(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
 def test_package_can_be_read_in_a_weekend() -> None:
     assert sum(bool(line.strip()) for path in MODULES for line in path.read_text().splitlines()) <= 5000
 
