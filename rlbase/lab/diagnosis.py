@@ -30,7 +30,7 @@ def diagnose(exercise: Exercise, answer: Any) -> tuple[str, str]:
     with time_limit(SECONDS) as expired:
         got = [run(exercise, answer, case) for case in exercise.cases]
     if expired:
-        return f"Your function was still running after {SECONDS:.0f} s: does one of its loops never end?", ""
+        return f"Your function was still running after {SECONDS:g} s: does one of its loops never end?", ""
     for outcome in got:
         if outcome.problem:
             return outcome.problem, ""
@@ -99,15 +99,17 @@ def _probe(pairs: Sequence[tuple[Tensor, Tensor]]) -> str:
             return f"Wrong shape: expected {list(right.shape)}, got {list(got.shape)}."
     if any((~got.isfinite() & right.isfinite()).any() for got, right in pairs):
         return "NaN or infinity where the answer is finite: something overflowed or was divided by zero."
+    if not any(got.any() for got, _ in pairs):
+        return "You return nothing but zeros: is the result ever filled in?"
     if all(_close(got, -right) for got, right in pairs):
         return "The sign is flipped."
     ratios = torch.cat([(got / right)[right.abs() > 1e-3].flatten() for got, right in pairs])
-    if len(ratios) > 2 and _close(ratios, ratios.median().expand_as(ratios)):
+    if len(ratios) > 2 and ratios.median() != 0 and _close(ratios, ratios.median().expand_as(ratios)):
         return f"You are off by a constant factor of {ratios.median():.4g}."
     gaps = torch.cat([(got - right).flatten() for got, right in pairs])
     if len(gaps) > 2 and _close(gaps, gaps.median().expand_as(gaps)):
         return f"You are off by the same amount everywhere, {gaps.median():.4g}."
-    if all(right.ndim and _close(got.flip(-1), right) for got, right in pairs):
+    if all(right.ndim == 0 or _close(got.flip(-1), right) for got, right in pairs):
         return "Your result is reversed along the last axis."
     if all(right.ndim == 2 and _close(got[:, 1:], right[:, :-1]) for got, right in pairs):
         return "Your result stands one column too far to the right."

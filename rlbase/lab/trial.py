@@ -44,7 +44,7 @@ def run(exercise: Exercise, function: Callable[..., Any], case: Case) -> Outcome
             returned = _invoke(function, args)
     except NotImplementedError:
         return Outcome(problem=STUB)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return Outcome(problem=_raised(error, case))
     if returned is None or returned is ...:
         missing = "Your function returns None: is a `return` missing?"
@@ -140,7 +140,7 @@ def _invoke(function: Callable[..., Any], args: dict[str, Any]) -> Any:
     return function(*positional, **by_name)
 
 
-def _raised(error: Exception, case: Case) -> str:
+def _raised(error: BaseException, case: Case) -> str:
     if isinstance(error, _WrongSignature):
         return f"Your function must take {error}, in this order or by these names."
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]

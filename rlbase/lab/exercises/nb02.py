@@ -106,13 +106,13 @@ kl_optimum = Exercise(
     ("It is the reference, tilted towards what pays; beta says how hard a nat of tilt is to buy.",
      "pi*(a) = ref(a) exp(r(a) / beta) / Z.",
      "return (ref.log() + reward / beta).softmax(0)"),
-    "right on five bandits, rewards of 1,000 and an arm the reference never plays among them.",
+    "right on five bandits, rewards of ±100 and an arm the reference never plays among them.",
     reference=_optimum,
     cases=(
         _tilted("beta 0.5", [0.4, 0.3, 0.2, 0.1], [0.0, 1.0, 0.5, 2.0], 0.5),
         _tilted("beta 2", [0.7, 0.2, 0.1], [-1.0, 0.0, 1.0], 2.0),
         _tilted("beta 0.25", [0.4, 0.3, 0.2, 0.1], [0.3, 0.1, 0.5, 0.2], 0.25),
-        _tilted("rewards of 1,000", [0.5, 0.25, 0.25], [1000.0, 999.9, -1000.0], 0.1, extreme=True),
+        _tilted("rewards of ±100", [0.5, 0.25, 0.25], [100.0, 99.5, -100.0], 0.5, extreme=True),
         _tilted("an arm the reference never plays", [0.5, 0.5, 0.0], [0.0, 1.0, 9.0], 1.0, extreme=True),
     ),
     mistakes=(
