@@ -75,6 +75,9 @@ def find(name: str) -> Exercise:
 
     Raises:
         ValueError: there is none; the nearest name is suggested.
+
+    >>> find("gae").minutes
+    20
     """
     for exercise in EXERCISES:
         if exercise.name == name:
@@ -92,6 +95,11 @@ def check(name: str, answer: Any, *, strict: bool | None = None) -> Result:
     Raises:
         ValueError: no exercise has this name.
         CheckFailed: the answer is wrong and ``strict`` is on.
+
+    >>> result = check("ppo-ratio", lambda logp, old_logp: logp / old_logp, strict=False)  # doctest: +ELLIPSIS
+    ✘ ppo-ratio: You divided log-probabilities: subtract them, then exponentiate.
+      For example at [0, 0] (policies apart): expected ..., got ...
+      Next: hint("ppo-ratio").
     """
     exercise = find(name)
     diagnosis, remark = diagnose(exercise, answer)
@@ -112,6 +120,10 @@ def hint(name: str, level: int | None = None) -> None:
 
     Raises:
         ValueError: no exercise has this name, or ``level`` is not 1, 2 or 3.
+
+    >>> hint("ppo-ratio", 2)
+    Hint 2 of 3 (formula): ratio = pi(a) / pi_old(a) = exp(log pi(a) - log pi_old(a)).
+    1 more hint left.
     """
     exercise = find(name)
     last = len(exercise.hints)
@@ -126,7 +138,11 @@ def hint(name: str, level: int | None = None) -> None:
 
 
 def status() -> Status:
-    """The exercises by notebook and which are passed; a blank table in strict mode, whatever was passed."""
+    """The exercises by notebook and which are passed; a blank table in strict mode, whatever was passed.
+
+    >>> status()  # doctest: +ELLIPSIS
+    01_agent_environment_loop ...
+    """
     passed, remark = (set(), "") if _strict() else progress.load()
     lines = [remark] if remark else []
     for notebook in sorted({e.notebook for e in EXERCISES}):
@@ -141,7 +157,11 @@ def status() -> Status:
 
 
 def header(name: str) -> str:
-    """The Markdown with which a notebook introduces the exercise; copy it into a Markdown cell as it is."""
+    """The Markdown with which a notebook introduces the exercise; copy it into a Markdown cell as it is.
+
+    >>> print(header("ppo-ratio").split("\\n")[2])
+    *difficulty ●○○○○ · importance ●●●●● · about 4 minutes*
+    """
     return find(name).header()
 
 
