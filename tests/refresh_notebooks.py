@@ -8,6 +8,7 @@ fails is left as it was.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+os.environ["RLBASE_STRICT"] = "1"  # kernels inherit it: a solution that fails its check stops the notebook
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 STILL = {"image/png", "image/svg+xml", "text/html"}
