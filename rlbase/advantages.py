@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rlbase.validate import has_shape, in_range, same_shape
+from rlbase.validate import a_tensor, boolean, has_shape, in_range, same_shape
 
 
 def discounted_returns(
@@ -22,12 +22,15 @@ def discounted_returns(
     Sutton & Barto (2018), eq. 3.9, with a discount per step.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or are not ``[B, T]`` with at least one step.
 
     >>> discounted_returns(torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[0.5, 0.5, 0.0]]))
     tensor([[3., 4., 4.]])
     """
     same_shape("discounted_returns", rewards=rewards, discounts=discounts)
+    _check_steps("discounted_returns", rewards)
+    # the dtype of the products: whole-numbered rewards would otherwise round their returns
+    rewards = rewards.to(torch.result_type(rewards, discounts))
     returns, following = torch.empty_like(rewards), torch.zeros_like(rewards[:, 0])
     for t in reversed(range(rewards.shape[1])):
         following = rewards[:, t] + discounts[:, t] * following
@@ -59,9 +62,13 @@ def gae(
     tensor([[1.5000, 0.5000]])
     """
     same_shape("gae", rewards=rewards, discounts=discounts, mask=mask)
+    _check_steps("gae", rewards)
+    boolean("gae", mask)
     has_shape("gae", "values", values, (rewards.shape[0], rewards.shape[1] + 1))
     in_range("gae", "lam", lam, 0, 1)
-    delta = torch.where(mask, rewards + discounts * values[:, 1:] - values[:, :-1], 0)
+    # selected, not multiplied away: what a critic says about the far side of an end must not matter, NaN or not
+    following_value = torch.where(discounts == 0, 0, discounts * values[:, 1:])
+    delta = torch.where(mask, rewards + following_value - values[:, :-1], 0)
     decay = torch.where(mask, lam * discounts, 0)
     advantages, following = torch.empty_like(delta), torch.zeros_like(delta[:, 0])
     for t in reversed(range(delta.shape[1])):
@@ -108,9 +115,16 @@ def leave_one_out(rewards: Float[Tensor, "groups G"]) -> Float[Tensor, "groups G
     return (rewards - rewards.mean(1, keepdim=True)) * (size / (size - 1))
 
 
+def _check_steps(where: str, rewards: Tensor) -> None:
+    if rewards.ndim != 2 or rewards.shape[1] == 0:
+        raise ValueError(f"{where}: rewards must be [B, T] with T >= 1, got shape {list(rewards.shape)}.")
+
+
 def _check_groups(where: str, rewards: Tensor, *, at_least: int) -> None:
-    if rewards.ndim != 2:
-        raise ValueError(f"{where}: rewards must be [groups, G], got shape {list(rewards.shape)}.")
+    a_tensor(where, rewards=rewards)
+    if rewards.ndim != 2 or not rewards.is_floating_point():
+        got = f"shape {list(rewards.shape)} of {rewards.dtype}"
+        raise ValueError(f"{where}: rewards must be [groups, G] of real numbers, got {got}.")
     if rewards.shape[1] < at_least:
         raise ValueError(
             f"{where}: a group needs at least {at_least} responses to have a baseline, got {rewards.shape[1]}."

@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rlbase.validate import finite, has_shape, in_range, same_shape
+from rlbase.validate import a_tensor, finite, has_shape, in_range, same_shape, whole
 
 
 def _distribution(where: str, **named: Tensor) -> None:
+    a_tensor(where, **named)
     for name, p in named.items():
         if p.ndim != 1 or not torch.isfinite(p).all() or (p < 0).any() or abs(p.sum().item() - 1) > 1e-4:
             raise ValueError(
@@ -116,7 +117,7 @@ def best_of_n(ref: Float[Tensor, " k"], reward: Float[Tensor, " k"], n: int) -> 
     same_shape("best_of_n", ref=ref, reward=reward)
     _distribution("best_of_n", ref=ref)
     finite("best_of_n", reward=reward)
-    in_range("best_of_n", "n", n, 1, float("inf"))
+    whole("best_of_n", "n", n, 1)
     ref = ref.double()
     below = torch.stack([ref[reward < r].sum() for r in reward])
     tied = torch.stack([ref[reward == r].sum() for r in reward])
@@ -158,6 +159,8 @@ def value_iteration(
     in_range("value_iteration", "beta", beta, 0, float("inf"))
     if beta > 0 and ref is None:
         raise ValueError("value_iteration: beta > 0 needs a reference policy `ref` of shape [S, A].")
+    if ref is not None:
+        _check_policy("value_iteration", "ref", ref, rewards)
     log_ref = None if ref is None else ref.double().log()
     values = torch.zeros(len(rewards), dtype=torch.float64)
     for _ in range(100_000):
@@ -193,15 +196,24 @@ def policy_value(
     10.000000000000002
     """
     transitions, rewards = _mdp("policy_value", transitions, rewards, gamma)
-    has_shape("policy_value", "policy", policy, tuple(rewards.shape))
+    _check_policy("policy_value", "policy", policy, rewards)
     in_range("policy_value", "gamma", gamma, 0, 1, open_high=True)
     followed = torch.einsum("sa,sat->st", policy.double(), transitions)
     earned = (policy.double() * rewards).sum(1)
     return torch.linalg.solve(torch.eye(len(rewards), dtype=torch.float64) - gamma * followed, earned)
 
 
+def _check_policy(where: str, name: str, policy: Tensor, rewards: Tensor) -> None:
+    has_shape(where, name, policy, tuple(rewards.shape))
+    if not ((policy.double().sum(1) - 1).abs() < 1e-4).all() or (policy < 0).any():
+        raise ValueError(f"{where}: every {name}[s] must be a distribution over actions.")
+
+
 def _mdp(where: str, transitions: Tensor, rewards: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
-    states, actions = rewards.shape if rewards.ndim == 2 else (0, 0)
+    a_tensor(where, transitions=transitions, rewards=rewards)
+    if rewards.ndim != 2:
+        raise ValueError(f"{where}: rewards must be [S, A], got shape {list(rewards.shape)}.")
+    states, actions = rewards.shape
     has_shape(where, "transitions", transitions, (states, actions, states))
     finite(where, transitions=transitions, rewards=rewards)
     if ((transitions.sum(-1) - 1).abs() > 1e-5).any() or (transitions < 0).any():
@@ -224,8 +236,11 @@ def enumerate_responses(vocab: int, eos: int, length: int) -> tuple[Int[Tensor, 
     [[0], [1, 0], [1, 1], [1, 2], [2, 0], [2, 1], [2, 2]]
     """
     in_range("enumerate_responses", "eos", eos, 0, vocab - 1)
-    in_range("enumerate_responses", "length", length, 1, float("inf"))
-    in_range("enumerate_responses", "vocab ** length", float(vocab) ** length, 1, 1e6)
+    whole("enumerate_responses", "length", length, 1)
+    if vocab**length > 1_000_000:
+        raise ValueError(
+            f"enumerate_responses: {vocab} ** {length} responses are too many, at most a million."
+        )
     rows = []
     for row in product(range(vocab), repeat=length):
         end = row.index(eos) if eos in row else length - 1

@@ -11,13 +11,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rlbase.validate import same_shape
+from rlbase.validate import boolean, same_shape
 
 
 def _check(where: str, x: Tensor, mask: Tensor) -> None:
     same_shape(where, x=x, mask=mask)
-    if mask.dtype != torch.bool:
-        raise TypeError(f"{where}: mask must be a boolean tensor, got {mask.dtype}.")
+    boolean(where, mask)
     if not mask.any():
         raise ValueError(f"{where}: the mask is empty, there is nothing to reduce.")
 
@@ -100,6 +99,7 @@ def fill_unchosen(logp: Tensor, mask: Tensor, filler: Tensor | float = 0.0) -> T
     tensor([[-1.,  0.]])
     """
     same_shape("fill_unchosen", logp=logp, mask=mask)
+    boolean("fill_unchosen", mask)
     return torch.where(mask, logp, filler)
 
 
@@ -112,5 +112,6 @@ def last_choice(mask: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
     tensor([[False,  True, False],
             [False, False,  True]])
     """
+    boolean("last_choice", mask)
     later = mask.flip(-1).cumsum(-1).flip(-1)
     return mask & (later == 1)

@@ -2,7 +2,55 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
+from typing import Any
+
+import torch
 from torch import Tensor
+
+
+def a_tensor(where: str, **named: Any) -> None:
+    """Raise ``TypeError`` naming the first argument that is not a tensor.
+
+    >>> a_tensor("reinforce", logp=[-1.0])
+    Traceback (most recent call last):
+    TypeError: reinforce: logp must be a tensor, got list.
+    """
+    for name, value in named.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{where}: {name} must be a tensor, got {type(value).__name__}.")
+
+
+def boolean(where: str, mask: Tensor) -> None:
+    """Raise ``TypeError`` unless ``mask`` is a boolean tensor; 0 and 1 in another dtype would index.
+
+    >>> import torch
+    >>> boolean("gae", torch.ones(1, 1))
+    Traceback (most recent call last):
+    TypeError: gae: mask must be a boolean tensor, got torch.float32.
+    """
+    a_tensor(where, mask=mask)
+    if mask.dtype != torch.bool:
+        raise TypeError(f"{where}: mask must be a boolean tensor, got {mask.dtype}.")
+
+
+def choices(where: str, actions: Tensor, n: int, batch_size: int) -> None:
+    """Raise unless ``actions`` holds ``batch_size`` numbers of alternatives, whole and within 0 to ``n`` - 1.
+
+    >>> import torch
+    >>> choices("Bandit.step", torch.tensor([0, 3]), 3, 2)
+    Traceback (most recent call last):
+    ValueError: Bandit.step: actions must lie in 0..2, got 3; does the policy fit this world?
+    """
+    has_shape(where, "actions", actions, (batch_size,))
+    if actions.is_floating_point() or actions.dtype == torch.bool:
+        raise TypeError(f"{where}: actions must be whole numbers, got {actions.dtype}.")
+    low, high = (int(x) for x in actions.aminmax())
+    if low < 0 or high >= n:
+        worst = low if low < 0 else high
+        raise ValueError(
+            f"{where}: actions must lie in 0..{n - 1}, got {worst}; does the policy fit this world?"
+        )
 
 
 def same_shape(where: str, **tensors: Tensor) -> None:
@@ -13,6 +61,7 @@ def same_shape(where: str, **tensors: Tensor) -> None:
     Traceback (most recent call last):
     ValueError: reinforce: shapes must be equal, got logp [2, 3], advantages [3].
     """
+    a_tensor(where, **tensors)
     shapes = {name: tuple(t.shape) for name, t in tensors.items()}
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
@@ -27,6 +76,7 @@ def has_shape(where: str, name: str, tensor: Tensor, shape: tuple[int, ...]) -> 
     Traceback (most recent call last):
     ValueError: gae: values must have shape [2, 4], got [2, 3].
     """
+    a_tensor(where, **{name: tensor})
     if tuple(tensor.shape) != shape:
         raise ValueError(f"{where}: {name} must have shape {list(shape)}, got {list(tensor.shape)}.")
 
@@ -39,6 +89,7 @@ def finite(where: str, **tensors: Tensor) -> None:
     Traceback (most recent call last):
     ValueError: ppo: rewards must be finite, got nan at [1].
     """
+    a_tensor(where, **tensors)
     for name, t in tensors.items():
         bad = ~t.isfinite()
         if bad.any():
@@ -62,11 +113,26 @@ def in_range(
     Traceback (most recent call last):
     ValueError: ppo_clip: clip must lie in (0, 1), got 1.0.
     """
+    if not isinstance(value, Real):
+        raise TypeError(f"{where}: {name} must be a number, got {value!r}.")
     above = value > low if open_low else value >= low
     below = value < high if open_high else value <= high
     if not (above and below):
         interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
         raise ValueError(f"{where}: {name} must lie in {interval}, got {value!r}.")
+
+
+def whole(where: str, name: str, value: int, low: int) -> None:
+    """Raise ``ValueError`` unless ``value`` is at least ``low``, ``TypeError`` unless it is a whole number.
+
+    >>> whole("PPOConfig", "epochs", 2.5, 1)
+    Traceback (most recent call last):
+    TypeError: PPOConfig: epochs must be a whole number, got 2.5.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{where}: {name} must be a whole number, got {value!r}.")
+    if value < low:
+        raise ValueError(f"{where}: {name} must be at least {low}, got {value}.")
 
 
 def one_of(where: str, name: str, value: object, choices: tuple[object, ...]) -> None:

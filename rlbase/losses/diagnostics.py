@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rlbase.masked import masked_mean
-from rlbase.validate import same_shape
+from rlbase.validate import boolean, same_shape
 
 
 @torch.no_grad()
@@ -44,11 +44,13 @@ def explained_variance(
 
     Raises:
         ValueError: the shapes differ.
+        TypeError: the mask is not boolean.
 
     >>> values, mask = torch.tensor([[1.0, 2.0]]), torch.tensor([[True, True]])
     >>> explained_variance(values, values, mask)
     1.0
     """
     same_shape("explained_variance", values=values, returns=returns, mask=mask)
+    boolean("explained_variance", mask)
     spread = returns[mask].var(correction=0)
     return (1 - (returns - values)[mask].var(correction=0) / spread).item() if spread > 0 else float("nan")

@@ -83,14 +83,15 @@ def ziegler_beta(beta: float, kl: float, *, target: float, episodes: int, horizo
     Ziegler et al. (2019), section 2.2; $n$ is the number of episodes in the batch and $h$ the horizon (10,000 there).
 
     Raises:
-        ValueError: ``beta`` is negative, or ``target``, ``episodes`` or ``horizon`` is not positive, or ``kl`` is NaN.
+        ValueError: ``beta`` is negative, ``target`` or ``episodes`` is not positive, ``kl`` is NaN, or ``horizon`` is
+            so short (a fifth of ``episodes``) that one batch could turn beta negative.
 
     >>> ziegler_beta(0.2, 12.0, target=6.0, episodes=512, horizon=10_000)
     0.202048
     """
     _check_control("ziegler_beta", beta, kl, target)
     in_range("ziegler_beta", "episodes", episodes, 1, float("inf"))
-    in_range("ziegler_beta", "horizon", horizon, 1, float("inf"))
+    in_range("ziegler_beta", "horizon", horizon, episodes / 5, float("inf"), open_low=True)
     error = max(-0.2, min(0.2, kl / target - 1))
     return beta * (1 + error * episodes / horizon)
 

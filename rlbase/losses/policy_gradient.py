@@ -56,7 +56,8 @@ def ppo_clip(
     high = clip if clip_high is None else clip_high
     in_range("ppo_clip", "clip_high", high, 0, float("inf"))
     advantages = advantages.detach()
-    ratio = (logp - old_logp.detach()).exp()
+    # Beyond e^60 the ratio is held: it would overflow, and the clipped branch would send back 0 * inf = NaN.
+    ratio = (logp - old_logp.detach()).clamp(max=60).exp()
     return -torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + high) * advantages)
 
 
