@@ -160,6 +160,19 @@ def test_gamma_heatmap_holds_the_optimal_values() -> None:
             assert flat[state] == pytest.approx(values[state].item(), abs=1e-4)
 
 
+def test_following_the_arrows_leads_to_the_goal() -> None:
+    rows = MAP.split("\n")
+    for gamma, goal, steps in ((0.5, (0, 0), 4), (0.95, (4, 6), 10)):
+        cells = gamma_scene(gamma).panels[0].marks[0]
+        assert isinstance(cells, Cells) and cells.arrows is not None
+        row, column = 4, 0
+        for _ in range(steps):
+            arrow = cells.arrows[row][column]
+            assert arrow is not None and rows[row][column] != "#"
+            row, column = row + int(arrow[1]), column + int(arrow[0])
+        assert (row, column) == goal
+
+
 def test_the_discount_decides_between_the_goals() -> None:
     # Without slipping: 4 steps to the goal that pays 1, 10 to the one that pays 5: they break even at
     # gamma^3 = 5 gamma^k for the number k of steps before the far payment.

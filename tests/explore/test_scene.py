@@ -125,6 +125,15 @@ def test_bars_start_at_zero_and_are_as_tall_as_their_numbers() -> None:
     assert one.y + one.height == pytest.approx(minus.y)
 
 
+def test_groups_of_bars_stand_side_by_side_around_their_category() -> None:
+    scene = Scene([Panel([Bars([1, 2]), Bars([3, 4], "truth")], categories="ab")])
+    boxes = [s for s in layout(scene) if isinstance(s, Box)]
+    names = {s.text: s.x for s in layout(scene) if isinstance(s, Words)}
+    for first, second, name in ((boxes[0], boxes[2], "a"), (boxes[1], boxes[3], "b")):
+        assert first.x + first.width <= second.x
+        assert (first.x + second.x + second.width) / 2 == pytest.approx(names[name])
+
+
 @pytest.mark.parametrize("values", [[0.0, 0.0], [3.0, 3.0], [-2.0, -2.0], [1.0, 1.0 + 1e-15], [1e-12, 2e-12]])
 def test_flat_and_tiny_curves_have_an_axis(values: list[float]) -> None:
     words = [s.text for s in layout(Scene([Panel([Line([0, 1], values)])])) if isinstance(s, Words)]
