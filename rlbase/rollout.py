@@ -8,20 +8,21 @@ import torch
 from torch import Tensor
 
 from rlbase.masked import last_choice
-from rlbase.types import Discrete, Env, Obs, Policy, Prompt, Rollout
-from rlbase.validate import finite, has_shape, in_range
+from rlbase.types import Discrete, Env, Obs, Policy, Prompt, Rollout, Step
+from rlbase.validate import finite, has_shape, whole
 
 
 @torch.no_grad()
 def rollout(policy: Policy, env: Env, *, steps: int | None = None, generator: torch.Generator) -> Rollout:
-    """Let ``policy`` act in ``env`` for ``steps`` columns, or until every row has finished.
+    """Let ``policy`` act in ``env`` for ``steps`` columns, or until every row has finished where rows do finish.
 
     The same loop serves a bandit (one column), CartPole (``steps`` columns of a world that goes on) and a language
     model (one column a token). Column ``t`` of ``obs`` is what was seen before action ``t``; tensors have one more
     column at the end, what was seen after the last action.
 
     Raises:
-        ValueError: the world never finishes by itself and ``steps`` was not given, or a reward is not finite.
+        ValueError: the world never finishes by itself and ``steps`` was not given or is below 1, or a reward is not
+            finite.
 
     >>> from rlbase.envs import Bandit
     >>> from rlbase.policies import TabularPolicy
@@ -30,22 +31,25 @@ def rollout(policy: Policy, env: Env, *, steps: int | None = None, generator: to
     >>> batch.actions.shape, bool(batch.mask.all())
     (torch.Size([4, 1]), True)
     """
-    limit = steps if env.horizon is None else min(steps or env.horizon, env.horizon)
+    if steps is not None:
+        whole("rollout", "steps", steps, 1)
+    limit = steps if env.horizon is None else env.horizon
     if limit is None:
         raise ValueError("rollout: this world goes on by itself, say how many steps a rollout takes.")
-    in_range("rollout", "steps", limit, 1, float("inf"))
     obs = env.begin(generator)
     state = policy.initial_state(obs)
     observations: list[Any] = [obs]
     columns: list[tuple[Tensor, ...]] = []
     late = None
-    for _ in range(limit):
+    while True:
         actions, logp, state = policy.step(obs, state, generator)
         step = env.step(actions, generator)
         obs, late = step.obs, step.late_rewards
         observations.append(obs)
         columns.append((actions, logp, step.rewards, step.terminated, step.truncated, step.mask))
-        if step.finished:
+        # a column can be nothing but resets: then one more, so that there is something to learn from
+        over = len(columns) > limit or (len(columns) == limit and any(bool(c[5].any()) for c in columns))
+        if step.finished or over:
             break
     actions, logp, rewards, terminated, truncated, mask = (
         torch.stack(column, 1) for column in zip(*columns, strict=True)
@@ -162,9 +166,9 @@ def check_policy(
 def check_env(env: Env, *, steps: int = 8, seed: int = 0) -> None:
     """Hold a world to its contract, acting at random.
 
-    Checked: shapes and types of every column; rewards finite; a step that is no choice pays nothing and ends
-    nothing; what ended does not end again without a new choice; the same generator and state give the same
-    stream; a saved state continues exactly; wrongly shaped actions are refused.
+    Checked: shapes and types of observations and of every column; rewards finite; a step that is no choice pays
+    nothing and ends nothing; the column after an episode's end, and no other, is no choice; a saved state with the
+    same generator continues exactly; wrongly shaped actions are refused.
 
     Raises:
         ValueError: naming the first clause that is broken.
@@ -173,44 +177,30 @@ def check_env(env: Env, *, steps: int = 8, seed: int = 0) -> None:
     >>> check_env(chain(4, slip=0.1, time_limit=5))
     """
 
-    def stream(generator: torch.Generator) -> tuple[list[Any], Obs]:
+    def stream() -> tuple[Obs, list[Any]]:
+        generator = _generator(seed)
         obs, answers = env.begin(generator), []
-        limit = steps if env.horizon is None else env.horizon
-        for _ in range(limit):
+        for _ in range(steps if env.horizon is None else env.horizon):
             answers.append(env.step(_random_actions(env, generator), generator))
             if answers[-1].finished:
                 break
-        return answers, obs
+        return obs, answers
 
-    stream(_generator(seed))
+    _, before = stream()
     saved = env.state()
-    answers, first = stream(_generator(seed))
+    first, answers = stream()
     env.load_state(saved)
-    repeated, _ = stream(_generator(seed))
-    if len(first) != env.batch_size:
-        raise ValueError(f"check_env: begin() must give {env.batch_size} observations, got {len(first)}.")
+    again, repeated = stream()
+    _check_obs(env, first)
+    if len(answers) != len(repeated) or not _same_obs(first, again):
+        raise ValueError("check_env: observations differ after load_state(state()) with the same generator.")
     ended = torch.zeros(env.batch_size, dtype=torch.bool)
+    if env.horizon is None:  # the stream goes on where the one before it stopped
+        ended = before[-1].terminated | before[-1].truncated
     for answer, other in zip(answers, repeated, strict=True):
-        for name in ("rewards", "terminated", "truncated", "mask"):
-            column = getattr(answer, name)
-            has_shape("check_env", name, column, (env.batch_size,))
-            if name != "rewards" and column.dtype != torch.bool:
-                raise ValueError(f"check_env: {name} must be boolean, got {column.dtype}.")
-            if not torch.equal(column, getattr(other, name)):
-                raise ValueError(
-                    f"check_env: {name} differ after load_state(state()) with the same generator."
-                )
-        finite("check_env", rewards=answer.rewards)
-        idle = ~answer.mask
-        if (answer.rewards[idle] != 0).any() or (answer.terminated | answer.truncated)[idle].any():
-            raise ValueError("check_env: a column that is no choice must pay nothing and end nothing.")
-        if (answer.terminated & answer.truncated).any():
-            raise ValueError("check_env: a step both terminated and truncated; termination must win.")
-        if (answer.mask & ended).any():
-            raise ValueError(
-                "check_env: the column after an episode's end is its reset, its mask must be False."
-            )
-        ended = answer.terminated | answer.truncated
+        _check_column(env, answer, other, ended)
+        over = answer.terminated | answer.truncated
+        ended = over if env.horizon is None else ended | over
     if env.horizon is not None and not answers[-1].finished:
         raise ValueError(f"check_env: horizon is {env.horizon}, but the stream had not finished by then.")
     try:
@@ -218,7 +208,60 @@ def check_env(env: Env, *, steps: int = 8, seed: int = 0) -> None:
         env.step(torch.zeros(env.batch_size + 1, dtype=torch.long), _generator(seed))
     except ValueError:
         return
+    except Exception as error:
+        raise ValueError(
+            f"check_env: step() must refuse actions of the wrong shape with a ValueError, not {type(error).__name__}."
+        ) from None
     raise ValueError("check_env: step() must refuse actions of the wrong shape with a ValueError.")
+
+
+def _check_column(env: Env, answer: Step, other: Step, ended: Tensor) -> None:
+    for name in ("rewards", "terminated", "truncated", "mask"):
+        column = getattr(answer, name)
+        has_shape("check_env", name, column, (env.batch_size,))
+        if name != "rewards" and column.dtype != torch.bool:
+            raise ValueError(f"check_env: {name} must be boolean, got {column.dtype}.")
+        if not torch.equal(column, getattr(other, name)):
+            raise ValueError(f"check_env: {name} differ after load_state(state()) with the same generator.")
+    if not _same_obs(answer.obs, other.obs):
+        raise ValueError("check_env: observations differ after load_state(state()) with the same generator.")
+    _check_obs(env, answer.obs)
+    finite("check_env", rewards=answer.rewards)
+    if answer.late_rewards is not None:
+        finite("check_env", late_rewards=answer.late_rewards)
+    idle = ~answer.mask
+    if (answer.rewards[idle] != 0).any() or (answer.terminated | answer.truncated)[idle].any():
+        raise ValueError("check_env: a column that is no choice must pay nothing and end nothing.")
+    if (answer.terminated & answer.truncated).any():
+        raise ValueError("check_env: a step both terminated and truncated; termination must win.")
+    if (answer.mask & ended).any():
+        raise ValueError("check_env: the column after an episode's end is its reset, its mask must be False.")
+    if (idle & ~ended).any():
+        raise ValueError("check_env: a choice was masked although no episode had just ended.")
+
+
+def _check_obs(env: Env, obs: Obs) -> None:
+    space, rows = env.observation_space, env.batch_size
+    if len(obs) != rows:
+        raise ValueError(f"check_env: there must be {rows} observations, got {len(obs)}.")
+    if isinstance(obs, Prompt) or space is None:
+        return
+    has_shape(
+        "check_env", "observations", obs, (rows,) if isinstance(space, Discrete) else (rows, space.size)
+    )
+    if isinstance(space, Discrete):
+        if obs.dtype != torch.long or (obs < 0).any() or (obs >= space.n).any():
+            raise ValueError(
+                f"check_env: observations must be whole numbers in 0..{space.n - 1} (torch.long)."
+            )
+    elif not obs.is_floating_point():
+        raise ValueError(f"check_env: observations must be real numbers, got {obs.dtype}.")
+
+
+def _same_obs(a: Obs, b: Obs) -> bool:
+    if isinstance(a, Prompt) and isinstance(b, Prompt):
+        return torch.equal(a.ids, b.ids) and torch.equal(a.mask, b.mask)
+    return isinstance(a, Tensor) and isinstance(b, Tensor) and torch.equal(a, b)
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rlbase.types import Discrete, Step
-from rlbase.validate import finite, has_shape, in_range
+from rlbase.validate import a_tensor, choices, finite, in_range, whole
 
 
 class Bandit:
@@ -32,13 +32,14 @@ class Bandit:
     horizon = 1
 
     def __init__(self, rewards: Tensor, *, batch_size: int = 64, noise: float = 0.0) -> None:
+        a_tensor("Bandit", rewards=rewards)
         if rewards.ndim not in (1, 2) or rewards.numel() == 0:
             raise ValueError(
                 f"Bandit: rewards must be [K] or [contexts, K], got shape {list(rewards.shape)}."
             )
         finite("Bandit", rewards=rewards)
         in_range("Bandit", "noise", noise, 0, float("inf"))
-        in_range("Bandit", "batch_size", batch_size, 1, float("inf"))
+        whole("Bandit", "batch_size", batch_size, 1)
         self.rewards = rewards.reshape(-1, rewards.shape[-1]).to(torch.get_default_dtype())
         self.batch_size, self.noise = batch_size, noise
         self.observation_space = Discrete(self.rewards.shape[0])
@@ -53,7 +54,7 @@ class Bandit:
         return self._contexts
 
     def step(self, actions: Tensor, generator: torch.Generator) -> Step:
-        has_shape("Bandit.step", "actions", actions, (self.batch_size,))
+        choices("Bandit.step", actions, self.action_space.n, self.batch_size)
         rewards = self.rewards[self._contexts, actions]
         if self.noise:
             rewards = rewards + self.noise * torch.randn(

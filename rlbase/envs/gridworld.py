@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rlbase.envs.episodes import EpisodeLog
 from rlbase.types import Discrete, Step
-from rlbase.validate import finite, has_shape, in_range
+from rlbase.validate import a_tensor, choices, finite, has_shape, in_range, whole
 
 
 class TabularMDP:
@@ -40,17 +40,18 @@ class TabularMDP:
         time_limit: int | None = None,
         batch_size: int = 16,
     ) -> None:
-        states, actions = rewards.shape if rewards.ndim == 2 else (0, 0)
+        a_tensor("TabularMDP", transitions=transitions, rewards=rewards)
+        if rewards.ndim != 2:
+            raise ValueError(f"TabularMDP: rewards must be [S, A], got shape {list(rewards.shape)}.")
+        states, actions = rewards.shape
         has_shape("TabularMDP", "transitions", transitions, (states, actions, states))
         finite("TabularMDP", transitions=transitions, rewards=rewards)
         if ((transitions.sum(-1) - 1).abs() > 1e-5).any() or (transitions < 0).any():
             raise ValueError("TabularMDP: every transitions[s, a] must be a distribution over next states.")
         for state in (start, *terminal):
             in_range("TabularMDP", "start and terminal states", state, 0, states - 1)
-        in_range("TabularMDP", "batch_size", batch_size, 1, float("inf"))
-        in_range(
-            "TabularMDP", "time_limit", float("inf") if time_limit is None else time_limit, 1, float("inf")
-        )
+        whole("TabularMDP", "batch_size", batch_size, 1)
+        whole("TabularMDP", "time_limit", 1 if time_limit is None else time_limit, 1)
         self.transitions, self.rewards = transitions.double(), rewards.to(torch.get_default_dtype())
         self.start, self.time_limit, self.batch_size = start, time_limit, batch_size
         self.is_terminal = torch.zeros(states, dtype=torch.bool)
@@ -65,11 +66,12 @@ class TabularMDP:
         return self._states.to(generator.device)
 
     def step(self, actions: Tensor, generator: torch.Generator) -> Step:
-        has_shape("TabularMDP.step", "actions", actions, (self.batch_size,))
+        choices("TabularMDP.step", actions, self.action_space.n, self.batch_size)
         device, actions = generator.device, actions.cpu()
-        odds = self.transitions[self._states, actions]
+        odds = self.transitions[self._states, actions].cumsum(1)
         draw = torch.rand(self.batch_size, 1, generator=generator, device=device, dtype=torch.float64).cpu()
-        following = (odds.cumsum(1) <= draw).sum(1).clamp(max=odds.shape[1] - 1)
+        # times the row's total: where that is a rounding below 1, a draw beyond it would land on the last state
+        following = (odds <= draw * odds[:, -1:]).sum(1).clamp(max=odds.shape[1] - 1)
         resetting = self.log.resetting
         rewards = torch.where(resetting, 0, self.rewards[self._states, actions])
         self._states = torch.where(resetting, self.start, following)
@@ -89,6 +91,7 @@ class TabularMDP:
         return {"log": self.log.state(), "states": self._states.clone(), "clock": self._clock.clone()}
 
     def load_state(self, state: dict[str, Any]) -> None:
+        has_shape("TabularMDP.load_state", "states", state["states"], (self.batch_size,))
         self.log.load_state(state["log"])
         self._states, self._clock = state["states"].clone(), state["clock"].clone()
 
@@ -111,7 +114,7 @@ def chain(
     >>> chain(4).rewards.tolist()
     [[0.0, 0.0], [0.10000000149011612, 0.0], [0.0, 1.0], [0.0, 0.0]]
     """
-    in_range("chain", "length", length, 3, float("inf"))
+    whole("chain", "length", length, 3)
     in_range("chain", "slip", slip, 0, 1)
     transitions, rewards = torch.zeros(length, 2, length), torch.zeros(length, 2)
     prize = torch.zeros(length)

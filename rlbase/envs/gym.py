@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rlbase.envs.episodes import EpisodeLog
 from rlbase.types import Box, Discrete, Step
-from rlbase.validate import has_shape, in_range
+from rlbase.validate import choices, has_shape, whole
 
 
 class GymEnv:
@@ -41,13 +41,15 @@ class GymEnv:
         import gymnasium
         from gymnasium.error import DependencyNotInstalled
 
-        in_range("GymEnv", "batch_size", batch_size, 1, float("inf"))
+        whole("GymEnv", "batch_size", batch_size, 1)
         try:
             self.vector = gymnasium.make_vec(name, num_envs=batch_size, **(options or {}))
         except (DependencyNotInstalled, ModuleNotFoundError) as error:
             raise ImportError(f"GymEnv: {name} needs a package that is missing: {error}") from None
         except gymnasium.error.Error as error:
             raise ValueError(f"GymEnv: Gymnasium knows no environment {name!r} ({error}).") from None
+        except TypeError as error:
+            raise ValueError(f"GymEnv: {name} does not take the options {options} ({error}).") from None
         self.name, self.batch_size = name, batch_size
         self.observation_space = _space(name, "observation", self.vector.single_observation_space)
         self.action_space = _space(name, "action", self.vector.single_action_space)
@@ -65,9 +67,10 @@ class GymEnv:
         return self._obs.to(generator.device)
 
     def step(self, actions: Tensor, generator: torch.Generator) -> Step:
-        has_shape(
-            "GymEnv.step", "actions", actions[..., 0] if actions.ndim == 2 else actions, (self.batch_size,)
-        )
+        if isinstance(self.action_space, Box):
+            has_shape("GymEnv.step", "actions", actions, (self.batch_size, self.action_space.size))
+        else:
+            choices("GymEnv.step", actions, self.action_space.n, self.batch_size)
         device = generator.device
         obs, rewards, over, cut, mask = (x.to(device) for x in self._advance(actions.cpu().numpy()))
         return Step(obs, rewards, over, cut, mask)
@@ -98,17 +101,17 @@ class GymEnv:
         return torch.stack(observations, 1)
 
     def state(self) -> dict[str, Any]:
-        if self._seed is None:
-            return {"seed": None}
         taken = torch.from_numpy(np.stack(self._actions)) if self._actions else torch.zeros(0)
-        return {"seed": self._seed, "actions": taken, "returns": list(self.returns)}
+        who = {"name": self.name, "batch_size": self.batch_size}
+        return {**who, "seed": self._seed, "actions": taken, "returns": list(self.returns)}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self._seed, self._actions = state["seed"], []
-        if self._seed is None:
-            return
-        self.log = EpisodeLog(self.batch_size)
-        self._obs = self._observe(self.vector.reset(seed=self._seed)[0])
+        if (state["name"], state["batch_size"]) != (self.name, self.batch_size):
+            theirs, mine = f"{state['batch_size']} x {state['name']}", f"{self.batch_size} x {self.name}"
+            raise ValueError(f"GymEnv: the state of {theirs} does not fit {mine}.")
+        self._seed, self._actions, self.log = state["seed"], [], EpisodeLog(self.batch_size)
+        if self._seed is not None:
+            self._obs = self._observe(self.vector.reset(seed=self._seed)[0])
         for actions in state["actions"].numpy():
             self._advance(actions)
         self.returns.clear()

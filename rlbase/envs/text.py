@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rlbase.types import Discrete, Prompt, Step
-from rlbase.validate import has_shape, in_range
+from rlbase.validate import has_shape, in_range, whole
 
 
 class Tokenizer(Protocol):
@@ -45,6 +45,11 @@ class CharTokenizer:
         return [self.alphabet.index(c) for c in text]
 
     def decode(self, ids: list[int]) -> str:
+        if not all(0 <= i < self.vocab_size for i in ids):
+            raise ValueError(
+                f"CharTokenizer: tokens must lie in 0..{self.vocab_size - 1}, got {list(ids)}; "
+                "is the model's vocabulary larger than the alphabet?"
+            )
         return "".join(self.alphabet[i] for i in ids)
 
 
@@ -101,13 +106,19 @@ class TextEnv:
     ) -> None:
         if (scorer is None) == (token_scorer is None):
             raise ValueError("TextEnv: give exactly one of scorer and token_scorer.")
+        if not callable(scorer or token_scorer):
+            raise TypeError("TextEnv: the scorer must be a function of prompts and responses.")
+        if isinstance(prompts, str) or not all(isinstance(text, str) for text in prompts):
+            raise TypeError("TextEnv: prompts must be a list of strings.")
         if not prompts:
             raise ValueError("TextEnv: needs at least one prompt, got none.")
         if getattr(tokenizer, "eos_token_id", None) is None:
             raise ValueError("TextEnv: the tokenizer has no EOS token, so no response could ever end.")
-        in_range("TextEnv", "max_new_tokens", max_new_tokens, 1, float("inf"))
+        sizes = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "group_size": group_size}
+        for name, size in sizes.items():
+            whole("TextEnv", name, size, 1)
         in_range("TextEnv", "missing_eos_penalty", missing_eos_penalty, 0, float("inf"))
-        if batch_size < 1 or group_size < 1 or batch_size % group_size:
+        if batch_size % group_size:
             raise ValueError(
                 f"TextEnv: batch_size {batch_size} must be a multiple of group_size {group_size}."
             )
@@ -156,10 +167,16 @@ class TextEnv:
         rows = [row[kept].tolist() for row, kept in zip(actions.cpu(), mask.cpu(), strict=True)]
         self.responses = [self.tokenizer.decode(row[:-1] if row[-1] == eos else row) for row in rows]
         if self.token_scorer is not None:
-            scores = self.token_scorer(self._prompt, actions, mask)
+            answer = self.token_scorer(self._prompt, actions, mask)
         else:
             assert self.scorer is not None
-            scores = torch.as_tensor(self.scorer(self.prompts_used, self.responses))
+            answer = self.scorer(self.prompts_used, self.responses)
+        try:
+            scores = torch.as_tensor(answer)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(
+                f"TextEnv: the scorer must return one number per response, got {type(answer).__name__} {answer!r:.60}."
+            ) from None
         scores = scores.detach().to(actions.device, torch.get_default_dtype())
         has_shape("TextEnv", "the scorer's answer", scores, (self.batch_size,))
         bad = (~scores.isfinite()).nonzero().flatten().tolist()
