@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rlbase.policies.tabular import sample, score
 from rlbase.types import Box, Discrete
-from rlbase.validate import in_range
+from rlbase.validate import whole
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -63,7 +63,7 @@ class MLPPolicy(nn.Module):
         log_std: float = 0.0,
     ) -> None:
         super().__init__()
-        in_range("MLPPolicy", "obs_size", obs_size, 1, float("inf"))
+        whole("MLPPolicy", "obs_size", obs_size, 1)
         if not isinstance(action_space, Discrete | Box):
             raise TypeError(
                 f"MLPPolicy: action_space must be Discrete or Box, got {type(action_space).__name__}."
@@ -106,7 +106,7 @@ class MLPCritic(nn.Module):
 
     def __init__(self, obs_size: int, *, hidden: tuple[int, ...] = (64, 64)) -> None:
         super().__init__()
-        in_range("MLPCritic", "obs_size", obs_size, 1, float("inf"))
+        whole("MLPCritic", "obs_size", obs_size, 1)
         self.net = mlp(obs_size, hidden, 1, last_gain=1.0)
 
     def value(self, obs: Tensor, actions: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rlbase.validate import in_range
+from rlbase.validate import a_tensor, whole
 
 
 class TabularPolicy(nn.Module):
@@ -15,7 +15,7 @@ class TabularPolicy(nn.Module):
     n_actions]``) starts it at those probabilities instead.
 
     Raises:
-        ValueError: a size below 1, or ``ref`` does not fit.
+        ValueError: a size below 1, or ``ref`` does not fit or is not positive.
 
     >>> policy = TabularPolicy(1, 2, ref=torch.tensor([0.25, 0.75]))
     >>> policy.probs()
@@ -26,13 +26,18 @@ class TabularPolicy(nn.Module):
 
     def __init__(self, n_states: int, n_actions: int, *, ref: Tensor | None = None) -> None:
         super().__init__()
-        in_range("TabularPolicy", "n_states", n_states, 1, float("inf"))
-        in_range("TabularPolicy", "n_actions", n_actions, 1, float("inf"))
+        whole("TabularPolicy", "n_states", n_states, 1)
+        whole("TabularPolicy", "n_actions", n_actions, 1)
         self.logits = nn.Parameter(torch.zeros(n_states, n_actions))
         if ref is not None:
+            a_tensor("TabularPolicy", ref=ref)
             if ref.shape[-1] != n_actions or ref.ndim > 2 or (ref.ndim == 2 and len(ref) != n_states):
                 raise ValueError(
                     f"TabularPolicy: ref must be [{n_actions}] or [{n_states}, {n_actions}], got {list(ref.shape)}."
+                )
+            if not ((ref > 0) & ref.isfinite()).all():
+                raise ValueError(
+                    f"TabularPolicy: ref must be positive probabilities (no logit is -inf), got {ref}."
                 )
             self.logits.data += ref.log()
 
@@ -60,7 +65,7 @@ class TabularCritic(nn.Module):
 
     def __init__(self, n_states: int) -> None:
         super().__init__()
-        in_range("TabularCritic", "n_states", n_states, 1, float("inf"))
+        whole("TabularCritic", "n_states", n_states, 1)
         self.values = nn.Parameter(torch.zeros(n_states))
 
     def value(self, obs: Tensor, actions: Tensor) -> Tensor:
@@ -70,7 +75,16 @@ class TabularCritic(nn.Module):
 def sample(logits: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw one action per row of ``[B, A]`` logits; returns actions and their log-probabilities, ``[B]``."""
     logp = logits.log_softmax(-1)
-    actions = torch.multinomial(logp.exp(), 1, generator=generator)
+    if generator.device.type != logits.device.type:
+        raise ValueError(
+            f"the generator lives on {generator.device}, the policy on {logits.device}; move one."
+        )
+    try:
+        actions = torch.multinomial(logp.exp(), 1, generator=generator)
+    except RuntimeError:
+        if logits.isfinite().all():
+            raise
+        raise ValueError("the policy's logits are not finite: its weights have diverged.") from None
     return actions[:, 0], logp.gather(1, actions)[:, 0]
 
 
