@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +40,12 @@ def save_tree(path: str | Path, tree: dict[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     header = {"format": FORMAT, "tree": json.dumps(_pack(tree, tensors))}
     payload = save(tensors, metadata=header)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    partial = path.with_name(
+        f".{path.name}.part"
+    )  # one name: what a killed process leaves, the next overwrites
     try:
-        with os.fdopen(handle, "wb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
             file.write(payload)
             file.flush()
             os.fsync(file.fileno())
@@ -54,7 +55,7 @@ def save_tree(path: str | Path, tree: dict[str, Any]) -> None:
             f"checkpoint {path} could not be written ({error}); the previous one is untouched."
         ) from None
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.unlink(partial)
 
 
@@ -68,8 +69,10 @@ def load_tree(path: str | Path) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"checkpoint {path} does not exist.")
+    if not path.is_file():
+        raise ValueError(f"checkpoint {path} is a folder, not a file.")
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -80,7 +83,10 @@ def load_tree(path: str | Path) -> dict[str, Any]:
         raise ValueError(
             f"checkpoint {path} is a safetensors file, but not a checkpoint of rlbase ({FORMAT})."
         )
-    return _unpack(json.loads(header["tree"]), tensors)
+    try:
+        return _unpack(json.loads(header["tree"]), tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"checkpoint {path} is damaged: its header cannot be read ({error!r}).") from None
 
 
 def _pack(tree: Any, tensors: dict[str, Tensor]) -> Any:
@@ -151,6 +157,8 @@ class Checkpoint:
         if self.path is None or not Path(self.path).exists():
             return counters
         tree = load_tree(self.path)
+        if not {"config", "counters", "parts"} <= tree.keys():
+            raise ValueError(f"checkpoint {self.path} was written by rlbase, but holds no run.")
         stored = tree["config"]
         for key in self.config.keys() | stored.keys():
             if stored.get(key) != _plain(self.config.get(key)):
@@ -165,7 +173,9 @@ class Checkpoint:
         for name, part in self.parts.items():
             if isinstance(part, torch.nn.Module):
                 _same_tensors(self.path, name, part.state_dict(), tree["parts"][name])
-        for name, part in self.parts.items():
+        for name, part in reversed(
+            self.parts.items()
+        ):  # a world may refuse: nothing has been learnt over by then
             _load_into(part, tree["parts"][name])
         return tree["counters"]
 

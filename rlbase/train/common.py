@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rlbase.advantages import discounted_returns, gae, group_normalised, leave_one_out
 from rlbase.masked import masked_sum
-from rlbase.types import Critic, Env, Obs, Rollout
+from rlbase.types import Critic, Env, Obs, Policy, Rollout
 from rlbase.validate import one_of
 
 ADVANTAGES = ("gae", "returns", "leave_one_out", "group")
@@ -24,6 +24,31 @@ def parameters_of(*parts: Any) -> list[nn.Parameter]:
             if p.requires_grad:
                 seen[id(p)] = p
     return list(seen.values())
+
+
+def check_parts(
+    where: str, policy: Policy, env: Env, critic: Critic | None = None, reference: Any = None
+) -> None:
+    """Raise ``TypeError`` for a part of the wrong kind, ``ValueError`` for a reference that would train along.
+
+    >>> from rlbase.envs import chain
+    >>> check_parts("ppo", chain(4), chain(4))
+    Traceback (most recent call last):
+    TypeError: ppo: policy must have stateful, initial_state, step, evaluate, got TabularMDP.
+    """
+    acts = ("stateful", "initial_state", "step", "evaluate")
+    kinds = (("policy", policy, acts), ("env", env, ("begin", "step", "stack", "horizon")))
+    for name, part, needs in (*kinds, ("critic", critic, ("value",)), ("reference", reference, acts)):
+        optional = name in ("critic", "reference") and part is None
+        if not optional and not all(hasattr(part, need) for need in needs):
+            raise TypeError(f"{where}: {name} must have {', '.join(needs)}, got {type(part).__name__}.")
+    trained = {id(p) for p in parameters_of(policy)}
+    if not trained:
+        raise ValueError(f"{where}: the policy has no parameter that trains; was it made by frozen_copy?")
+    if reference is not None and any(id(p) in trained for p in parameters_of(reference)):
+        raise ValueError(
+            f"{where}: the reference is the policy itself and would follow it; pass frozen_copy(policy)."
+        )
 
 
 def new_generator(parameters: list[nn.Parameter], seed: int = 0) -> torch.Generator:
@@ -96,7 +121,8 @@ def estimate_advantages(
         advantages = gae(rewards, values, discounts, batch.mask, lam=lam)
         return advantages, advantages + values[:, :-1]
     if kind == "returns":
-        returns = discounted_returns(torch.where(batch.mask, rewards, 0), discounts)
+        # a column that is no choice stops the sum: beyond a truncation lies another episode
+        returns = discounted_returns(torch.where(batch.mask, rewards, 0), discounts * batch.mask)
         return returns, returns
     if len(rewards) % group_size or group_size < 2:
         raise ValueError(f"advantage={kind!r} needs groups: {len(rewards)} rows, group_size {group_size}.")

@@ -24,7 +24,7 @@ from rlbase.train import common
 from rlbase.train.batch import Batch
 from rlbase.train.checkpoint import Checkpoint
 from rlbase.types import Critic, Env, Policy, Rollout
-from rlbase.validate import in_range, one_of
+from rlbase.validate import in_range, one_of, whole
 
 INFINITY = float("inf")
 KL_LOSSES = {"k1_loss": k1, "k2_loss": k2, "k3_loss": k3}
@@ -89,13 +89,15 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         for name in ("updates", "epochs", "minibatches", "kl_horizon", "checkpoint_every"):
-            in_range("PPOConfig", name, getattr(self, name), 1, INFINITY)
+            whole("PPOConfig", name, getattr(self, name), 1)
+        whole("PPOConfig", "steps", 1 if self.steps is None else self.steps, 1)
         for name in ("learning_rate", "value_coef", "entropy_coef", "beta"):
             in_range("PPOConfig", name, getattr(self, name), 0, INFINITY, open_high=True)
         for name in ("gamma", "lam"):
             in_range("PPOConfig", name, getattr(self, name), 0, 1)
         in_range("PPOConfig", "clip", self.clip, 0, 1, open_high=True)
-        for name in ("clip_high", "value_clip", "kl_target", "stop_kl", "steps", "max_grad_norm"):
+        in_range("PPOConfig", "max_grad_norm", self.max_grad_norm, 0, INFINITY, open_low=True)
+        for name in ("clip_high", "value_clip", "kl_target", "stop_kl"):
             value = getattr(self, name)
             in_range("PPOConfig", name, 1 if value is None else value, 0, INFINITY, open_low=True)
         one_of("PPOConfig", "advantage", self.advantage, common.ADVANTAGES)
@@ -144,6 +146,7 @@ def ppo(
     >>> bool(policy.probs()[0, 1] > 0.9)
     True
     """
+    common.check_parts("ppo", policy, env, critic, reference)
     _check(config, critic, reference)
     parameters = common.parameters_of(policy, critic)
     generator = generator or common.new_generator(parameters)
@@ -212,21 +215,14 @@ def prepare(
     old_values = None if values is None else values[:, :-1]
     if old_values is not None:
         record["explained_variance"] = explained_variance(old_values, returns, rolled.mask)
+    if rolled.weight is not None and (
+        config.whiten_advantages or config.whiten_rewards or config.minibatches > 1
+    ):
+        raise ValueError("ppo: enumerated actions are weighted; set minibatches=1 and whiten nothing.")
     if config.whiten_advantages:
-        if rolled.weight is not None:
-            raise ValueError("ppo: enumerated actions are weighted, set whiten_advantages=False.")
         advantages = masked_whiten(advantages, rolled.mask)
-    batch = Batch(
-        rolled.obs,
-        rolled.actions,
-        rolled.logp,
-        rolled.mask,
-        advantages,
-        returns,
-        old_values,
-        ref_logp,
-        rolled.weight,
-    )
+    seen, did, old_logp, mask = rolled.obs, rolled.actions, rolled.logp, rolled.mask
+    batch = Batch(seen, did, old_logp, mask, advantages, returns, old_values, ref_logp, rolled.weight)
     return (batch if policy.stateful else batch.single_choices()), record
 
 
@@ -242,6 +238,7 @@ def ppo_loss(
     with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"):
         logp, entropy = policy.evaluate(batch.obs, batch.actions)
         values = None if critic is None else critic.value(batch.obs, batch.actions)[:, : mask.shape[1]]
+    values = None if values is None else fill_unchosen(values, mask)
     logp = fill_unchosen(logp, mask, batch.old_logp)
     policy_loss = mean(
         ppo_clip(logp, batch.old_logp, batch.advantages, clip=config.clip, clip_high=config.clip_high)
@@ -266,9 +263,10 @@ def ppo_loss(
 @torch.no_grad()
 def ratio_metrics(logp: Tensor, batch: Batch, config: PPOConfig) -> dict[str, Tensor]:
     """How far one minibatch has moved: KL(old || new) by k3, clip fraction, largest ratio."""
+    weight = 1.0 if batch.weight is None else batch.weight
     clipped = clip_fraction(logp, batch.old_logp, batch.mask, clip=config.clip, clip_high=config.clip_high)
     return {
-        "old_kl": masked_mean(k3(batch.old_logp, logp), batch.mask),
+        "old_kl": masked_mean(k3(batch.old_logp, logp) * weight, batch.mask),
         "clip_fraction": torch.tensor(clipped),
         "ratio_max": (logp - batch.old_logp).exp()[batch.mask].max(),
     }
@@ -292,3 +290,5 @@ def _check(config: PPOConfig, critic: Critic | None, reference: Policy | None) -
         )
     if reference is None and (config.beta or config.kl_target is not None):
         raise ValueError("ppo: beta and kl_target price the distance to a reference; pass reference=...")
+    if config.kl_target is not None and config.beta == 0:
+        raise ValueError("ppo: kl_target multiplies beta up and down, so beta must start above 0.")

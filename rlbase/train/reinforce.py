@@ -20,7 +20,7 @@ from rlbase.rollout import rollout
 from rlbase.train import common
 from rlbase.train.checkpoint import Checkpoint
 from rlbase.types import Critic, Env, Policy, Rollout
-from rlbase.validate import in_range, one_of
+from rlbase.validate import in_range, one_of, whole
 
 INFINITY = float("inf")
 
@@ -45,7 +45,8 @@ class ReinforceConfig:
     """Gradients longer than this are shortened to it."""
 
     def __post_init__(self) -> None:
-        in_range("ReinforceConfig", "updates", self.updates, 1, INFINITY)
+        whole("ReinforceConfig", "updates", self.updates, 1)
+        whole("ReinforceConfig", "steps", 1 if self.steps is None else self.steps, 1)
         in_range("ReinforceConfig", "gamma", self.gamma, 0, 1)
         for name in ("learning_rate", "entropy_coef"):
             in_range("ReinforceConfig", name, getattr(self, name), 0, INFINITY, open_high=True)
@@ -77,6 +78,7 @@ def reinforce(
     >>> bool(policy.probs()[0, 1] > 0.9)
     True
     """
+    common.check_parts("reinforce", policy, env)
     parameters = common.parameters_of(policy)
     generator = generator or common.new_generator(parameters)
     optimizer = common.adam(parameters, config.learning_rate)
@@ -135,7 +137,8 @@ class A2CConfig:
     """Gradients longer than this are shortened to it."""
 
     def __post_init__(self) -> None:
-        in_range("A2CConfig", "updates", self.updates, 1, INFINITY)
+        whole("A2CConfig", "updates", self.updates, 1)
+        whole("A2CConfig", "steps", 1 if self.steps is None else self.steps, 1)
         for name in ("gamma", "lam"):
             in_range("A2CConfig", name, getattr(self, name), 0, 1)
         for name in ("learning_rate", "value_coef", "entropy_coef"):
@@ -169,6 +172,7 @@ def a2c(
     >>> policy.probs()[1:3].argmax(1).tolist()
     [1, 1]
     """
+    common.check_parts("a2c", policy, env, critic)
     parameters = common.parameters_of(policy, critic)
     generator = generator or common.new_generator(parameters)
     optimizer = common.adam(parameters, config.learning_rate)
@@ -185,7 +189,7 @@ def a2c(
         if config.whiten_advantages:
             advantages = masked_whiten(advantages, batch.mask)
         logp, entropy = policy.evaluate(batch.obs, batch.actions)
-        values = critic.value(batch.obs, batch.actions)[:, :-1]
+        values = fill_unchosen(critic.value(batch.obs, batch.actions)[:, :-1], batch.mask)
         each = reinforce_loss(fill_unchosen(logp, batch.mask), advantages) - config.entropy_coef * entropy
         value_loss = masked_mean(value_mse(values, returns), batch.mask)
         loss = masked_mean(each, batch.mask) + config.value_coef * value_loss

@@ -21,7 +21,7 @@ from rlbase.rollout import rollout
 from rlbase.train import common
 from rlbase.train.checkpoint import Checkpoint
 from rlbase.types import Critic, Env, Policy, Rollout
-from rlbase.validate import in_range
+from rlbase.validate import in_range, whole
 
 INFINITY = float("inf")
 
@@ -52,8 +52,10 @@ class TRPOConfig:
     """Full-batch steps of the critic per rollout."""
 
     def __post_init__(self) -> None:
-        for name in ("updates", "conjugate_steps", "backtracks"):
-            in_range("TRPOConfig", name, getattr(self, name), 1, INFINITY)
+        for name in ("updates", "conjugate_steps", "backtracks", "value_epochs"):
+            whole("TRPOConfig", name, getattr(self, name), 1)
+        whole("TRPOConfig", "steps", 1 if self.steps is None else self.steps, 1)
+        in_range("TRPOConfig", "value_learning_rate", self.value_learning_rate, 0, INFINITY, open_high=True)
         for name in ("max_kl", "damping"):
             in_range("TRPOConfig", name, getattr(self, name), 0, INFINITY, open_low=True)
         for name in ("gamma", "lam"):
@@ -84,6 +86,7 @@ def trpo(
     >>> all(r["old_kl"] <= 0.01 for r in records), bool(policy.probs()[0, 1] > 0.9)
     (True, True)
     """
+    common.check_parts("trpo", policy, env, critic)
     parameters = common.parameters_of(policy)
     generator = generator or common.new_generator(parameters)
     value_parameters = common.parameters_of(critic)
@@ -101,7 +104,7 @@ def trpo(
             advantages = masked_whiten(advantages, batch.mask)
         step = natural_step(policy, parameters, batch, advantages, config)
         for _ in range(config.value_epochs if critic is not None else 0):
-            fitted = cast(Critic, critic).value(batch.obs, batch.actions)[:, :-1]
+            fitted = fill_unchosen(cast(Critic, critic).value(batch.obs, batch.actions)[:, :-1], batch.mask)
             loss = masked_mean(value_mse(fitted, returns), batch.mask)
             common.gradient_step(
                 "trpo", loss, value_parameters, cast(torch.optim.Optimizer, optimizer), INFINITY
