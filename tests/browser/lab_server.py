@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,14 +147,23 @@ def press(page: Page, slider: Locator, picture: Locator, *, timeout: float = 10.
     slider.focus()
     for key in ("ArrowRight", "ArrowLeft"):  # one of them moves it, also at the end of its range
         page.keyboard.press(key)
-        page.wait_for_timeout(60)
-        if slider.get_attribute("aria-valuenow") != before:
+        if _until(page, lambda: slider.get_attribute("aria-valuenow") != before, 2.0):
             break
-    deadline = time.monotonic() + timeout
-    while picture.get_attribute("data-frame") == frame or picture.inner_html() == drawn:
-        assert time.monotonic() < deadline, f"the picture did not change within {timeout} s of a key press"
-        page.wait_for_timeout(20)
+
+    def changed() -> bool:
+        return picture.get_attribute("data-frame") != frame and picture.inner_html() != drawn
+
+    assert _until(page, changed, timeout), f"the picture did not change within {timeout} s of a key press"
     return before or "", slider.get_attribute("aria-valuenow") or ""
+
+
+def _until(page: Page, happened: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            return False
+        page.wait_for_timeout(20)
+    return True
 
 
 def _copy_without_outputs(source: Path, target: Path) -> None:
