@@ -15,7 +15,8 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["RLBASE_STRICT"] = "1"  # a worked solution that fails its check is an error, and `status()` is blank
+# A worked solution that fails its check is an error, and `status()` is blank.
+os.environ["RLBASE_STRICT"] = "1"
 os.environ["RLBASE_HOME"] = tempfile.mkdtemp(prefix="rlbase-tests-")
 atexit.register(shutil.rmtree, os.environ["RLBASE_HOME"], ignore_errors=True)
 

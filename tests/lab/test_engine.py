@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,7 @@ def test_an_endless_loop_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rlbase.lab.diagnosis.SECONDS", 0.2)
     assert "still running after 0.2 s" in check("discounted-return", endless).diagnosis
     assert check("discounted-return", right).passed
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_what_a_function_prints_is_kept_back_and_remarked(capsys: pytest.CaptureFixture[str]) -> None:
