@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rlbase.lab.exercise import Exercise
-from rlbase.lab.exercises import nb01, nb02, nb03, nb04, nb05, nb06, nb07
+from rlbase.lab.exercises import nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07
 
 EXERCISES: tuple[Exercise, ...] = (
+    *nb00.EXERCISES,
     *nb01.EXERCISES,
     *nb02.EXERCISES,
     *nb03.EXERCISES,
