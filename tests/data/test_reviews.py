@@ -77,9 +77,9 @@ def test_sentiment_follows_the_opinion() -> None:
 
 def test_entropy_of_the_grammar_by_counting() -> None:
     """The chance of "What a <adjective> <genre>!" read off the table by hand, against how often it is drawn."""
-    # review -> open (2 of 13), open -> judge (2 of 10), judge -> this form (1 of 7): such texts are never rejected,
+    # review -> open (2 of 12), open -> judge (2 of 10), judge -> this form (1 of 7): such texts are never rejected,
     # and one in 21 adjectives, 12 genres and 2 opinions is a given one.
-    chance = 2 / 13 * 2 / 10 / 7
+    chance = 2 / 12 * 2 / 10 / 7
     surprise = -math.log(chance / 21 / 12 / 2)
     kept, tries = 20_000, sum(tried for _, _, tried in _draws("review", 20_000, 3))
     draws = [
@@ -104,7 +104,7 @@ def test_the_embedded_model() -> None:
     assert size < 3_000_000 and not list(Path(reviews_folder()).glob("*.bin"))
     figures = measure(policy, MANY, n=300)
     gap = figures["nats_per_token"] - figures["grammar_nats_per_token"]
-    assert 0 < gap < 0.06  # nats a token above what no model can beat
+    assert -0.02 < gap < 0.04  # nats a token above the entropy, which is itself an estimate from above
     assert figures["invented_words"] < 0.003 and figures["unfinished"] < 0.01
     openings = prompts(100, seed=7)
     texts, finished = complete(policy, openings, seed=0)

@@ -191,7 +191,7 @@ def test_hub_names_load_from_the_hub_cache(folder: Path, monkeypatch: pytest.Mon
     assert calls == [("EleutherAI/pythia-70m", True), ("new/model", True), ("new/model", False)]
 
 
-@pytest.mark.parametrize("shape", ["gpt2", "pythia-70m"])
+@pytest.mark.parametrize("shape", [pytest.param("gpt2", marks=pytest.mark.slow), "pythia-70m"])
 def test_real_shapes(shape: str) -> None:
     """The code path of the published models, with random weights: sizes as published, one step, one gradient."""
     if shape == "gpt2":
