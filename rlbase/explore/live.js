@@ -23,11 +23,16 @@ function patch(svg, seen, shapes) {
   for (const extra of seen.splice(shapes.length)) extra.node.remove();
 }
 
-function nameControls(element, labels) {
-  // Sliders get their spoken name here: the toolkit shows a label but does not tie it to the handle.
+function speakControls(element, labels) {
+  // The toolkit shows a slider's label and value but tells a screen reader neither the label nor the
+  // value as shown (0.9100000000000001; the exponent of a logarithmic slider), so both are set here.
   const root = element.closest(".rlbase-explorable");
   for (const [name, label] of Object.entries(labels)) {
-    root?.querySelectorAll(`.${name} [role=slider]`).forEach((handle) => handle.setAttribute("aria-label", label));
+    root?.querySelectorAll(`.${name} [role=slider]`).forEach((handle) => {
+      const shown = handle.closest(".jupyter-widgets")?.querySelector(".widget-readout")?.textContent;
+      handle.setAttribute("aria-label", label);
+      if (shown) handle.setAttribute("aria-valuetext", shown);
+    });
   }
 }
 
@@ -51,11 +56,12 @@ function render({ model, el }) {
     caption.style.maxWidth = `${scene.width}px`;
     if (caption.textContent !== scene.caption) caption.textContent = scene.caption;
     svg.dataset.frame = scene.frame;
+    speakControls(el, model.get("labels"));
   }
 
   update();
   model.on("change:scene", update);
-  const timer = setTimeout(() => nameControls(el, model.get("labels")), 300);
+  const timer = setTimeout(() => speakControls(el, model.get("labels")), 300);
   return () => {
     clearTimeout(timer);
     model.off("change:scene", update);

@@ -169,9 +169,7 @@ class Explorable(W.VBox):
         self._error = W.HTML(layout=W.Layout(display="none"))
         self._error.add_class("rlbase-error")
         rows = [dress(name, control) for name, control in self.controls.items()]
-        self.figure.labels = {
-            _css(name): getattr(c, "description", name) for name, c in self.controls.items()
-        }
+        self.figure.labels = labels(self.controls)
         row = W.Box(rows, layout=W.Layout(flex_flow="row wrap", align_items="center"))
         super().__init__([row, self.figure, self._error])
         self.add_class("rlbase-explorable")
@@ -218,6 +216,11 @@ def explore(compute: Callable[..., Scene], controls: Mapping[str, W.Widget]) -> 
 
 def _css(name: str) -> str:
     return f"rlbase-{name.replace('_', '-')}"
+
+
+def labels(controls: Mapping[str, W.Widget]) -> dict[str, str]:
+    """Class name and spoken name of every control."""
+    return {_css(name): getattr(control, "description", name) for name, control in controls.items()}
 
 
 def dress(name: str, control: W.Widget) -> W.Widget:

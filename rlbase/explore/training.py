@@ -16,7 +16,7 @@ from typing import Any
 
 import ipywidgets as W
 
-from rlbase.explore.live import LiveFigure, dress, with_picture
+from rlbase.explore.live import LiveFigure, dress, labels, with_picture
 from rlbase.explore.scene import Line, Panel, Scene, number
 
 Record = dict[str, float]
@@ -172,6 +172,7 @@ class LiveRun(W.VBox):
         dressed = [dress(name, control) for name, control in self.controls.items()]
         for control in self.controls.values():
             control.observe(lambda _: self._again(), names="value")
+        self.figure.labels = labels(self.controls)
         line = W.Box([*row, self._status], layout=W.Layout(flex_flow="row wrap", align_items="center"))
         knobs = W.Box(dressed, layout=W.Layout(flex_flow="row wrap", align_items="center"))
         super().__init__([knobs, line, self.figure])

@@ -141,20 +141,25 @@ def hero(page: Page, *preferred: str) -> tuple[Locator, Locator]:
 
 
 def press(page: Page, slider: Locator, picture: Locator, *, timeout: float = 10.0) -> tuple[str, str]:
-    """Move the slider by one arrow key; wait for the picture to change; give the slider's place before and after."""
-    before = slider.get_attribute("aria-valuenow")
-    frame, drawn = picture.get_attribute("data-frame"), picture.inner_html()
-    slider.focus()
-    for key in ("ArrowRight", "ArrowLeft"):  # one of them moves it, also at the end of its range
-        page.keyboard.press(key)
-        if _until(page, lambda: slider.get_attribute("aria-valuenow") != before, 2.0):
-            break
+    """Move the slider by one arrow key; wait for the picture to change; give the slider's value before and after."""
+
+    def value() -> str:
+        # Not aria-valuenow, which the toolkit rounds to one decimal: a step of 0.01 would not be seen.
+        return slider.evaluate(
+            "h => h.closest('.jupyter-widgets').querySelector('.widget-readout').textContent"
+        )
 
     def changed() -> bool:
         return picture.get_attribute("data-frame") != frame and picture.inner_html() != drawn
 
+    before, frame, drawn = value(), picture.get_attribute("data-frame"), picture.inner_html()
+    slider.focus()
+    for key in ("ArrowRight", "ArrowLeft"):  # one of them moves it, also at the end of its range
+        page.keyboard.press(key)
+        if _until(page, lambda: value() != before, 2.0):
+            break
     assert _until(page, changed, timeout), f"the picture did not change within {timeout} s of a key press"
-    return before or "", slider.get_attribute("aria-valuenow") or ""
+    return before, value()
 
 
 def _until(page: Page, happened: Callable[[], bool], seconds: float) -> bool:

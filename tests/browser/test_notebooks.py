@@ -16,6 +16,7 @@ HEROES = {
     "00": (),
     "01": ("rlbase-gamma",),
     "02": ("rlbase-beta", "rlbase-temperature"),
+    "03": (),
     "04": ("rlbase-clip",),
     "05": ("rlbase-beta",),
 }

@@ -66,6 +66,7 @@ def test_nodes_are_kept_and_the_caption_follows(page: Page) -> None:
     slider, picture = hero(page, "rlbase-top")
     page.evaluate("() => { window.kept = [...document.querySelector('.rlbase-scene svg').children]; }")
     press(page, slider, picture)
+    assert slider.get_attribute("aria-valuetext") == "1.10"  # what is shown, not 1.1000000000000001
     assert page.locator(".rlbase-scene figcaption").first.inner_text() == "top is 1.1"
     same = "() => window.kept.filter(node => node.isConnected).length / window.kept.length"
     assert page.evaluate(same) > 0.8
