@@ -1,7 +1,8 @@
 """Training loops: one readable file per method, each a generator of metric records."""
 
+from rlbase.train.a2c import A2CConfig, a2c
 from rlbase.train.ppo import LANGUAGE_MODEL, PPOConfig, ppo
-from rlbase.train.reinforce import A2CConfig, ReinforceConfig, a2c, reinforce
+from rlbase.train.reinforce import ReinforceConfig, reinforce
 from rlbase.train.trpo import TRPOConfig, trpo
 
 __all__ = [
