@@ -137,22 +137,30 @@ def hint(name: str, level: int | None = None) -> None:
     print(f"Hint {shown} of {last} ({kind}): {exercise.hints[shown - 1]}\n{more}")
 
 
-def status() -> Status:
+def status(notebook: str = "") -> Status:
     """The exercises by notebook and which are passed; a blank table in strict mode, whatever was passed.
 
-    >>> status()  # doctest: +ELLIPSIS
-    01_agent_environment_loop ...
+    ``notebook`` picks those whose name begins so.
+
+    Raises:
+        ValueError: no notebook that begins so has exercises.
+
+    >>> status("00")  # doctest: +ELLIPSIS
+    00_start_here ...
     """
     passed, remark = (set(), "") if _strict() else progress.load()
     lines = [remark] if remark else []
-    for notebook in sorted({e.notebook for e in EXERCISES}):
-        group = [e for e in EXERCISES if e.notebook == notebook]
-        lines.append(f"{notebook}  ({sum(e.name in passed for e in group)} of {len(group)})")
+    chosen = [e for e in EXERCISES if e.notebook.startswith(notebook)]
+    if not chosen:
+        raise ValueError(f"status: no notebook that begins with {notebook!r} has exercises.")
+    for name in sorted({e.notebook for e in chosen}):
+        group = [e for e in chosen if e.notebook == name]
+        lines.append(f"{name}  ({sum(e.name in passed for e in group)} of {len(group)})")
         marks = ["✔" if e.name in passed else "·" for e in group]
         lines += [
             f"  {m} {e.name:<20} {e.minutes:>2} min  {e.title}" for m, e in zip(marks, group, strict=True)
         ]
-    lines.append(f"Passed: {sum(e.name in passed for e in EXERCISES)} of {len(EXERCISES)}.")
+    lines.append(f"Passed: {sum(e.name in passed for e in chosen)} of {len(chosen)}.")
     return Status("\n".join(lines))
 
 

@@ -202,6 +202,14 @@ def test_a_damaged_progress_file_is_kept_aside(home: Path, content: bytes) -> No
     assert check("predict-horizon", 10) and "✔ predict-horizon" in repr(status())
 
 
+def test_status_of_one_notebook() -> None:
+    check("predict-beta", "b")
+    lines = repr(status("02")).split("\n")
+    assert (lines[0], lines[-1]) == ("02_bandits  (1 of 4)", "Passed: 1 of 4.") and len(lines) == 6
+    with pytest.raises(ValueError, match="begins with '88'"):
+        status("88")
+
+
 def test_progress_that_cannot_be_saved_is_said_and_does_not_matter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
