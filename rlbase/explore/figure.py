@@ -45,13 +45,21 @@ def draw(scene: Scene) -> Figure:
 
 
 def png(scene: Scene, *, dpi: int = 170) -> bytes:
-    """The scene as the bytes of a PNG file, with its description inside (``Description``)."""
-    import matplotlib
+    """The scene as the bytes of a PNG file, with its description inside (``Description``).
 
-    buffer = io.BytesIO()
+    A palette of 128 colours is plenty for flat shapes and makes a third of the bytes: notebooks stay small.
+    """
+    import matplotlib
+    from PIL import Image, PngImagePlugin
+
+    drawn, packed = io.BytesIO(), io.BytesIO()
     with matplotlib.rc_context({"font.family": "sans-serif", "font.sans-serif": _installed_fonts()}):
-        draw(scene).savefig(buffer, format="png", dpi=dpi, metadata={"Description": scene.alt})
-    return buffer.getvalue()
+        draw(scene).savefig(drawn, format="png", dpi=dpi)
+    words = PngImagePlugin.PngInfo()
+    words.add_itxt("Description", scene.alt)
+    few = Image.open(drawn).convert("RGB").quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few.save(packed, format="PNG", pnginfo=words)
+    return packed.getvalue()
 
 
 def png_base64(scene: Scene) -> str:
