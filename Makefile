@@ -37,7 +37,9 @@ $(STAMP): pyproject.toml constraints.txt .jupyterlab/overrides.json
 
 install: $(STAMP) ## create .venv and install the tested versions
 
+# The copies in student/ are the learner's own: made once, never overwritten here, and left alone by `make clean`.
 lab: $(STAMP) ## open JupyterLab on the first notebook; pass options with ARGS="--no-browser --port=8899"
+	@[ -d student ] || $(BIN)/python -m rlbase.lab student --out student
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab $(ALLOW_ROOT) $(ARGS) notebooks/00_start_here.ipynb
 
 test: lint types imports unit notebooks browser ## everything: lint, types, imports, tests, notebooks, browser
@@ -82,8 +84,8 @@ chromium:
 bench: $(STAMP) ## time training side by side with the bare loops and print the table
 	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/run.py $(ARGS)
 
-student: $(STAMP) ## write student copies of the notebooks, solutions stripped, into build/student
-	$(BIN)/python -m rlbase.lab student --out build/student $(ARGS)
+student: $(STAMP) ## write student copies of the notebooks, solutions stripped, into student
+	$(BIN)/python -m rlbase.lab student --out student $(ARGS)
 
 embedded-lm: $(STAMP) ## train the embedded language model again (a few CPU-minutes)
 	$(BIN)/python -m rlbase train-reviews-lm --out assets/reviews-lm $(ARGS)

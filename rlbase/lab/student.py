@@ -1,4 +1,4 @@
-"""Student copies: ``python -m rlbase.lab student --out build/student``, from the one source that holds the solutions.
+"""Student copies: ``python -m rlbase.lab student --out student``, from the one source that holds the solutions.
 
 The convention. The lines a learner is to write stand between two marker lines in a code cell tagged ``solution``:
 
@@ -189,7 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="rlbase.lab student", description="Write student copies of the notebooks."
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder for the copies, for example build/student"
+        "--out", type=Path, required=True, help="folder for the copies, for example student"
     )
     parser.add_argument("--source", type=Path, default=Path("notebooks"), help="folder of the notebooks")
     parser.add_argument("--force", action="store_true", help="overwrite copies that were edited")
