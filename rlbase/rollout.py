@@ -132,7 +132,7 @@ def check_policy(
     batch, again = twice()
     if not torch.equal(batch.actions, again.actions):
         raise ValueError(
-            "check_policy: the same generator gave two different rollouts; draw only from the generator."
+            "check_policy: the same generator gave two rollouts; draw only from the generator (is dropout on?)."
         )
     logp, entropy = policy.evaluate(batch.obs, batch.actions)
     for name, tensor in (("log-probabilities", logp), ("entropy", entropy)):
@@ -177,7 +177,7 @@ def check_env(env: Env, *, steps: int = 8, seed: int = 0) -> None:
     >>> check_env(chain(4, slip=0.1, time_limit=5))
     """
 
-    def stream() -> tuple[Obs, list[Any]]:
+    def stream(seed: int) -> tuple[Obs, list[Any]]:
         generator = _generator(seed)
         obs, answers = env.begin(generator), []
         for _ in range(steps if env.horizon is None else env.horizon):
@@ -186,17 +186,19 @@ def check_env(env: Env, *, steps: int = 8, seed: int = 0) -> None:
                 break
         return obs, answers
 
-    _, before = stream()
+    # Different seeds around the saved state: under the same noise worlds drift into the same state by themselves.
+    _, before = stream(seed + 1)
     saved = env.state()
-    first, answers = stream()
+    first, answers = stream(seed)
+    stream(seed + 2)
     env.load_state(saved)
-    again, repeated = stream()
+    again, repeated = stream(seed)
     _check_obs(env, first)
     if len(answers) != len(repeated) or not _same_obs(first, again):
         raise ValueError("check_env: observations differ after load_state(state()) with the same generator.")
     ended = torch.zeros(env.batch_size, dtype=torch.bool)
     if env.horizon is None:  # the stream goes on where the one before it stopped
-        ended = before[-1].terminated | before[-1].truncated
+        ended = before[-1].terminated.bool() | before[-1].truncated.bool()
     for answer, other in zip(answers, repeated, strict=True):
         _check_column(env, answer, other, ended)
         over = answer.terminated | answer.truncated
@@ -219,6 +221,7 @@ def _check_column(env: Env, answer: Step, other: Step, ended: Tensor) -> None:
     for name in ("rewards", "terminated", "truncated", "mask"):
         column = getattr(answer, name)
         has_shape("check_env", name, column, (env.batch_size,))
+        finite("check_env", **{name: column})
         if name != "rewards" and column.dtype != torch.bool:
             raise ValueError(f"check_env: {name} must be boolean, got {column.dtype}.")
         if not torch.equal(column, getattr(other, name)):
@@ -226,7 +229,6 @@ def _check_column(env: Env, answer: Step, other: Step, ended: Tensor) -> None:
     if not _same_obs(answer.obs, other.obs):
         raise ValueError("check_env: observations differ after load_state(state()) with the same generator.")
     _check_obs(env, answer.obs)
-    finite("check_env", rewards=answer.rewards)
     if answer.late_rewards is not None:
         finite("check_env", late_rewards=answer.late_rewards)
     idle = ~answer.mask
