@@ -144,19 +144,25 @@ def natural_step(
     full = (2 * config.max_kl / curvature).sqrt() * direction
     start = _flat(p.detach() for p in parameters)
     outcome = {"old_kl": 0.0, "improvement": 0.0, "backtracks": float(config.backtracks), "accepted": 0.0}
-    with torch.no_grad():
-        for halvings in range(config.backtracks):
-            _assign(parameters, start + full / 2**halvings)
-            after, logp = surrogate_and_logp()
-            old_kl, gained = mean(k3(batch.logp, logp)).item(), (after - before).item()
-            if old_kl <= config.max_kl and gained > 0:
-                return {
-                    "old_kl": old_kl,
-                    "improvement": gained,
-                    "backtracks": float(halvings),
-                    "accepted": 1.0,
-                }
-        _assign(parameters, start)
+    accepted = False
+    try:
+        with torch.no_grad():
+            for halvings in range(config.backtracks):
+                _assign(parameters, start + full / 2**halvings)
+                after, logp = surrogate_and_logp()
+                old_kl, gained = mean(k3(batch.logp, logp)).item(), (after - before).item()
+                if old_kl <= config.max_kl and gained > 0:
+                    accepted = True
+                    outcome = {
+                        "old_kl": old_kl,
+                        "improvement": gained,
+                        "backtracks": halvings,
+                        "accepted": 1.0,
+                    }
+                    break
+    finally:  # also when interrupted: no step is kept that has not passed
+        if not accepted:
+            _assign(parameters, start)
     return outcome
 
 
