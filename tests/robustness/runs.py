@@ -1,0 +1,85 @@
+"""Small training runs that a test can kill. As a program: ``runs.py NAME CHECKPOINT`` trains to the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlbase.envs import Bandit, CharTokenizer, GymEnv, TextEnv, chain
+from rlbase.policies import LMCritic, TabularPolicy, for_env, frozen_copy, random_policy
+from rlbase.train import A2CConfig, PPOConfig, ReinforceConfig, TRPOConfig, a2c, ppo, reinforce, trpo
+
+UPDATES = {"bandit": 40, "cartpole": 12, "language model": 8, "reinforce": 40, "a2c": 40, "trpo": 25}
+
+
+def mentions_a(prompts: list[str], responses: list[str]) -> list[float]:
+    return [float(text.count("a")) for text in responses]
+
+
+def build(
+    name: str, checkpoint: Path | None, updates: int | None = None
+) -> tuple[Iterator[dict[str, float]], list[Any]]:
+    """A fresh run of that name, and the parts whose final state must not depend on interruptions."""
+    torch.manual_seed(0)
+    n = UPDATES[name] if updates is None else updates
+    generator = torch.Generator().manual_seed(7)
+    common: dict[str, Any] = {"generator": generator, "checkpoint": checkpoint}
+    if name == "bandit":
+        env = Bandit(torch.tensor([[0.0, 1.0, 0.5], [1.0, 0.0, 0.2]]), batch_size=16, noise=0.1)
+        policy, critic = for_env(env)
+        config = PPOConfig(
+            updates=n, learning_rate=0.05, beta=0.2, kl_target=0.1, kl_horizon=500, anneal=False
+        )
+        reference = TabularPolicy(2, 3)
+        return ppo(policy, env, config, critic=critic, reference=reference, **common), [policy, critic, env]
+    if name == "cartpole":
+        env = GymEnv("CartPole-v1", batch_size=4)
+        policy, critic = for_env(env, hidden=(16,))
+        config = PPOConfig(updates=n, steps=24, epochs=2, minibatches=2, learning_rate=3e-3, anneal=False)
+        return ppo(policy, env, config, critic=critic, **common), [policy, critic, env]
+    if name == "language model":
+        model = random_policy("gpt2", vocab_size=4, hidden_size=16, layers=1, initializer_range=0.3)
+        value, reference = LMCritic(model), frozen_copy(model)
+        text = TextEnv(["a", "bc", "cab"], CharTokenizer("abc"), mentions_a, max_new_tokens=4, batch_size=8)
+        config = PPOConfig(updates=n, epochs=2, minibatches=2, learning_rate=3e-3, beta=0.1, anneal=False)
+        return ppo(model, text, config, critic=value, reference=reference, **common), [model, value, text]
+    world = chain(5, slip=0.2, time_limit=7, batch_size=6)
+    policy, critic = for_env(world)
+    parts: list[Any] = [policy, world]
+    if name == "reinforce":
+        config_r = ReinforceConfig(updates=n, steps=12, baseline="mean")
+        return reinforce(policy, world, config_r, **common), parts
+    if name == "a2c":
+        # the learning rate falls with the number of updates: a longer run is another run from the start
+        config_a = A2CConfig(updates=UPDATES[name], steps=9)
+        return a2c(policy, world, config_a, critic=critic, **common), [*parts, critic]
+    config_t = TRPOConfig(updates=n, steps=12, conjugate_steps=4, value_epochs=2)
+    return trpo(policy, world, config_t, critic=critic, **common), [*parts, critic]
+
+
+def fingerprint(parts: list[Any]) -> list[Any]:
+    """Every weight, and what the world remembers."""
+    seen: list[Any] = []
+    for part in parts:
+        if isinstance(part, torch.nn.Module):
+            seen += [p.detach().clone() for p in part.parameters()]
+        else:
+            seen.append(list(part.returns))
+    return seen
+
+
+def equal(left: list[Any], right: list[Any]) -> bool:
+    return len(left) == len(right) and all(
+        torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(left, right, strict=True)
+    )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print("ready", flush=True)
+    for record in build(sys.argv[1], Path(sys.argv[2]))[0]:
+        print(int(record["update"]), flush=True)
