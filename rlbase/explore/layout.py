@@ -25,6 +25,7 @@ from rlbase.explore.geometry import (
 from rlbase.explore.scene import COLOURS, Band, Bars, Cells, Line, Mark, Note, Panel, Points, Scene, number
 
 CHAR = 0.59  # mean width of a character, in font sizes
+TICKS = 60.0  # pixels that the longest tick labels may take
 
 
 def layout(scene: Scene) -> list[Shape]:
@@ -34,7 +35,8 @@ def layout(scene: Scene) -> list[Shape]:
     for row, panels in enumerate(scene.rows):
         room = scene.width - 2 * pad - gap * (len(panels) - 1)
         widths = [room * panel.weight / sum(p.weight for p in panels) for panel in panels]
-        legends = max(len(_legend_rows(p, w)) for p, w in zip(panels, widths, strict=True))
+        # A legend starts right of the tick labels: without room for them its last row falls on the axis' name.
+        legends = max(len(_legend_rows(p, w - TICKS)) for p, w in zip(panels, widths, strict=True))
         left = pad
         for panel, width in zip(panels, widths, strict=True):
             top = row * scene.height

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from rlbase.advantages import leave_one_out
+from rlbase.explore.geometry import Words
 from rlbase.explore.gradients import (
     BASELINES,
     GROUP,
@@ -17,6 +20,7 @@ from rlbase.explore.gradients import (
     pay,
     payments,
 )
+from rlbase.explore.layout import layout
 from rlbase.explore.live import to_json
 from rlbase.losses import reinforce
 from rlbase.policies import TabularPolicy
@@ -70,3 +74,10 @@ def test_every_corner_of_every_control_draws() -> None:
         for end in (widget.controls[name].min, widget.controls[name].max):  # type: ignore[attr-defined]
             to_json(widget.compute(**{**widget.values, name: end}))
     assert "wrong way" in cloud_scene().caption
+
+
+def test_no_legend_row_falls_on_the_name_of_its_axis() -> None:
+    for width in range(760, 940, 20):  # whichever label is the first to need another row
+        shapes = layout(replace(cloud_scene(), width=width))
+        words = {shape.text: shape.y for shape in shapes if isinstance(shape, Words)}
+        assert words["sideways"] - words["exact"] >= 15
