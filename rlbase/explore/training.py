@@ -24,7 +24,7 @@ Metrics = Sequence[str | tuple[str, ...]]
 
 # What a record's keys mean to a reader: (title, unit, colour).
 MEANING = {
-    "reward_mean": ("Reward", "mean per choice", "reward"),
+    "reward_mean": ("Reward", "mean per row", "reward"),
     "return_mean": ("Episode return", "mean of the last 100 episodes", "reward"),
     "entropy": ("Entropy of the policy", "nats per choice", "policy"),
     "clip_fraction": ("Clipped choices", "share of all", "other"),
