@@ -20,7 +20,7 @@ def parameters_of(*parts: Any) -> list[nn.Parameter]:
     """The trainable parameters of several modules, each once (a critic may share the policy's)."""
     seen: dict[int, nn.Parameter] = {}
     for part in parts:
-        for p in part.parameters() if part is not None else ():
+        for p in getattr(part, "parameters", tuple)():
             if p.requires_grad:
                 seen[id(p)] = p
     return list(seen.values())
