@@ -38,9 +38,10 @@ $(STAMP): pyproject.toml constraints.txt .jupyterlab/overrides.json
 install: $(STAMP) ## create .venv and install the tested versions
 
 # The copies in student/ are the learner's own: made once, never overwritten here, and left alone by `make clean`.
+# Left to itself, JupyterLab would show only the folder of the notebook it opens, and student/ could not be reached.
 lab: $(STAMP) ## open JupyterLab on the first notebook; pass options with ARGS="--no-browser --port=8899"
 	@[ -d student ] || $(BIN)/python -m rlbase.lab student --out student
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab $(ALLOW_ROOT) $(ARGS) notebooks/00_start_here.ipynb
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab $(ALLOW_ROOT) --ServerApp.root_dir="$(CURDIR)" $(ARGS) notebooks/00_start_here.ipynb
 
 test: lint types imports unit notebooks browser ## everything: lint, types, imports, tests, notebooks, browser
 	@$(BIN)/python tests/summary.py
