@@ -21,6 +21,7 @@ from rlbase.explore.scene import Line, Panel, Scene, number
 
 Record = dict[str, float]
 Metrics = Sequence[str | tuple[str, ...]]
+Targets = Mapping[str, float | tuple[float, str]]
 
 # What a record's keys mean to a reader: (title, unit, colour).
 MEANING = {
@@ -50,11 +51,12 @@ def curves(
     metrics: Metrics,
     *,
     x: str = "update",
-    targets: Mapping[str, float] | None = None,
+    targets: Targets | None = None,
 ) -> Scene:
     """One panel per entry of ``metrics``; a tuple of names puts several curves into one panel.
 
-    ``targets`` draws a dashed line at a known answer: ``{"return_mean": 475}``.
+    ``targets`` draws a dashed line at a known answer, ``{"return_mean": 475}``, or at a value with a name of
+    its own, ``{"return_mean": (500, "at most 500")}``.
 
     >>> curves([{"update": 1, "loss": 2.0}, {"update": 2, "loss": 1.0}], ["loss"]).alt
     'Loss: loss goes from 2 to 1.'
@@ -75,7 +77,7 @@ def compare(
     *,
     x: str = "update",
     colors: Mapping[str, str] | None = None,
-    targets: Mapping[str, float] | None = None,
+    targets: Targets | None = None,
 ) -> Scene:
     """Several runs in the same axes, one panel per metric.
 
@@ -101,7 +103,7 @@ def watch(
     x: str = "update",
     every: int = 1,
     throttle: float = 0.1,
-    targets: Mapping[str, float] | None = None,
+    targets: Targets | None = None,
 ) -> list[Record]:
     """Consume a trainer, draw its curves while it runs, and return every record.
 
@@ -152,7 +154,7 @@ class LiveRun(W.VBox):
         x: str = "update",
         throttle: float = 0.1,
         preview: int = 20,
-        targets: Mapping[str, float] | None = None,
+        targets: Targets | None = None,
     ) -> None:
         self.start, self.metrics, self.x, self.targets = start, metrics, x, targets
         self.throttle, self.preview = throttle, preview
@@ -258,9 +260,10 @@ def _curve(records: Sequence[Record], name: str, x: str, color: str, label: str)
     return Line([p[0] for p in points], [p[1] for p in points], color, label, width=2)
 
 
-def _target(records: Sequence[Record], x: str, value: float) -> Line:
+def _target(records: Sequence[Record], x: str, target: float | tuple[float, str]) -> Line:
+    value, label = target if isinstance(target, tuple) else (target, f"known answer {number(target)}")
     last = max((r.get(x, float(i + 1)) for i, r in enumerate(records)), default=1.0)
-    return Line([0, last], [value, value], "truth", f"known answer {number(value)}", dashed=True, width=1.8)
+    return Line([0, last], [value, value], "truth", label, dashed=True, width=1.8)
 
 
 def _color(name: str, index: int, count: int) -> str:

@@ -1,4 +1,4 @@
-"""Exercises that say which mistake you made: `check`, `hint`, `status`.
+"""Exercises that say which mistake you made: `check`, `hint`, `status`, `usable`.
 
 >>> from rlbase.lab import check
 >>> result = check("predict-horizon", 9, strict=False)
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,7 @@ __all__ = [
     "hint",
     "number",
     "status",
+    "usable",
 ]
 
 _revealed: dict[str, int] = {}  # hint levels shown in this session: a fresh kernel starts again at the first
@@ -162,6 +164,31 @@ def status(notebook: str = "") -> Status:
         ]
     lines.append(f"Passed: {sum(e.name in passed for e in chosen)} of {len(chosen)}.")
     return Status("\n".join(lines))
+
+
+def usable(name: str, answer: Callable[..., Any]) -> Callable[..., Any]:
+    """``answer`` when it passes its check, else the course's own function, and one line that says so.
+
+    Later cells build on it, so that a notebook runs to its end with an exercise left open.
+
+    Raises:
+        ValueError: no exercise has this name, or its answer is no function.
+
+    >>> import torch
+    >>> usable("warm-up", lambda rewards, mask: ...)(torch.tensor([1.0, 5.0]), torch.tensor([True, False]))
+    warm-up is still open: from here on the course's own function stands in. Run this cell again when yours is right.
+    tensor(1.)
+    """
+    exercise = find(name)
+    if exercise.reference is None:
+        raise ValueError(f"usable: the answer to {name!r} is no function.")
+    if not diagnose(exercise, answer)[0]:
+        return answer
+    print(
+        f"{name} is still open: from here on the course's own function stands in. "
+        "Run this cell again when yours is right."
+    )
+    return exercise.reference
 
 
 def header(name: str) -> str:

@@ -73,6 +73,8 @@ def test_curves_draw_what_the_records_say() -> None:
         and first.x_label == "environment steps"
     )
     assert first.marks[1].y == (475, 475) and "known answer 475" in scene.alt
+    named = curves(records, ["return_mean"], targets={"return_mean": (500, "at most 500")})
+    assert "known answer" not in named.alt and named.panels[0].marks[1].label == "at most 500"
     assert [m.label for m in second.marks[:2]] == ["old_kl", "return_mean"]
 
 

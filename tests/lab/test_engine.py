@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import rlbase.lab
-from rlbase.lab import EXERCISES, CheckFailed, band, check, choice, find, header, hint, number, status
+from rlbase.lab import EXERCISES, CheckFailed, band, check, choice, find, header, hint, number, status, usable
 from rlbase.lab.progress import progress_path
 
 
@@ -266,3 +266,19 @@ def test_the_header_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["header", "nonsense"]) == 2
     assert main([]) == 2
     assert main(["header"]) == 0
+
+
+@pytest.mark.parametrize("answer", [stub, forgot_return, leaves, lambda rewards, gamma: rewards, ...])
+def test_later_cells_run_on_with_an_exercise_left_open(
+    answer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    returns = usable("discounted-return", answer)(torch.tensor([1.0, 2.0, 4.0]), 0.5)
+    assert returns.tolist() == [3.0, 4.0, 4.0]
+    assert capsys.readouterr().out.startswith("discounted-return is still open")
+
+
+def test_a_right_answer_is_used_itself_and_silently(capsys: pytest.CaptureFixture[str]) -> None:
+    assert usable("discounted-return", right) is right
+    assert capsys.readouterr().out == ""
+    with pytest.raises(ValueError, match="no function"):
+        usable("predict-beta", right)
