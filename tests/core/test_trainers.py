@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rlbase.advantages import gae
 from rlbase.envs import Bandit, CharTokenizer, GymEnv, TextEnv, chain
 from rlbase.policies import LMCritic, MLPCritic, MLPPolicy, TabularPolicy, for_env, frozen_copy, random_policy
 from rlbase.rollout import enumerate_actions, rollout
 from rlbase.train import A2CConfig, PPOConfig, ReinforceConfig, TRPOConfig, a2c, ppo, reinforce, trpo
 from rlbase.train.batch import Batch
+from rlbase.train.common import gradient_step
 from rlbase.train.ppo import ppo_loss, prepare
 from rlbase.types import Discrete, Policy, Prompt
 
@@ -400,3 +402,78 @@ def test_bfloat16_and_sharing_critics_train() -> None:
     records = list(ppo(policy, text_world(), config, critic=critic))
     assert all(abs(r["ratio_max"] - 1) < 0.1 for r in records)
     assert any(not torch.equal(a, b) for a, b in zip(before, weights(policy), strict=True))
+
+
+def test_denominators_count_the_rows_of_the_rollout_for_every_policy() -> None:
+    """A table forgets its past, but "sequence" and a constant still mean the rows that were rolled out."""
+    policy, critic, world = parts("table")
+    rolled = rollout(policy, world, steps=12, generator=seeded())
+    counts = rolled.mask.sum(1)
+    assert counts.min() < counts.max()
+    for reduce in ("sequence", 5.0):
+        config = PPOConfig(reduce=reduce, whiten_advantages=False)
+        batch, _ = prepare(rolled, policy, world, config, 0.0, critic, None)
+        _, metrics = ppo_loss(policy, critic, batch, config, 0.0)
+        each = torch.where(rolled.mask, gae_of(rolled, critic, config), 0)  # at ratio 1 the loss is -A
+        rows = each.sum(1) / counts if reduce == "sequence" else each.sum(1) / 5
+        assert metrics["policy_loss"].item() == pytest.approx(-rows.mean().item(), rel=1e-5)
+
+
+def gae_of(rolled: Any, critic: Any, config: PPOConfig) -> Tensor:
+    values = critic.value(rolled.obs, rolled.actions).detach()
+    discounts = config.gamma * (~rolled.terminated).float()
+    return gae(rolled.rewards, values, discounts, rolled.mask, lam=config.lam)
+
+
+def test_first_ratio_is_one_in_bfloat16_too() -> None:
+    """Sampled in float32 and learnt in bfloat16: without scoring anew the ratio would be the rounding."""
+    policy = random_policy("gpt2", vocab_size=4, initializer_range=0.5)
+    config = PPOConfig(
+        updates=1, epochs=1, minibatches=1, advantage="returns", precision="bfloat16", beta=0.1
+    )
+    (record,) = list(ppo(policy, text_world(), config, reference=frozen_copy(policy)))
+    assert record["ratio_max"] == pytest.approx(1, abs=1e-5)
+    assert record["ref_k1"] == pytest.approx(0, abs=1e-5)
+
+
+def test_value_clip_reaches_the_loss() -> None:
+    """The critic moved by 1 where .2 is allowed: 1/2 max{(1 - 2)^2, (.2 - 2)^2} = 1.62, not .5."""
+    one = torch.ones(1, 1)
+    policy = Scripted(0 * one, 0 * one, torch.ones(1, 2))
+    obs = Prompt(torch.zeros(1, 1).long(), one.bool())
+    batch = Batch(obs, one.long(), 0 * one, one.bool(), one, returns=2 * one, old_values=0 * one)
+    for clip, expected in ((0.2, 1.62), (None, 0.5)):
+        _, metrics = ppo_loss(policy, policy, batch, PPOConfig(value_clip=clip), 0.0)  # type: ignore[arg-type]
+        assert metrics["value_loss"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_networks_and_tables_train_in_float64() -> None:
+    for kind in ("table", "network"):
+        policy, critic, world = parts(kind)
+        policy.double(), critic.double()
+        (record,) = list(ppo(policy, world, PPOConfig(updates=1, steps=8), critic=critic))
+        assert record["loss"] == record["loss"] and record["ratio_max"] < 2
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda x: x.sum() + float("inf"),  # an infinite loss whose gradient is finite
+        lambda x: (x - x.detach()).abs().sqrt().sum(),  # a loss of 0 whose gradient is not
+    ],
+)
+def test_no_step_is_taken_on_what_is_not_finite(spoil: Callable[[Tensor], Tensor]) -> None:
+    x = nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([x], lr=0.1)
+    with pytest.raises(FloatingPointError, match="probe: the loss .* or its gradient is not finite"):
+        gradient_step("probe", spoil(x), [x], optimizer, 1.0)
+    assert x.tolist() == [1.0, 1.0]
+
+
+def test_the_mean_baseline_takes_all_of_a_constant_reward() -> None:
+    for baseline, still in (("none", False), ("mean", True), ("leave_one_out", True)):
+        config = ReinforceConfig(updates=1, baseline=baseline)
+        (record,) = list(
+            reinforce(TabularPolicy(1, 2), Bandit(torch.tensor([2.0, 2.0]), batch_size=7), config)
+        )
+        assert (record["grad_norm"] < 1e-6) == still
