@@ -27,6 +27,8 @@ function speakControls(element, labels) {
   // The toolkit shows a slider's label and value but tells a screen reader neither the label nor the
   // value as shown (0.9100000000000001; the exponent of a logarithmic slider), so both are set here.
   const root = element.closest(".rlbase-explorable");
+  // Arrow keys and letters on a drop-down list are its own: JupyterLab would move to another cell, or cut it.
+  root?.querySelectorAll("select").forEach((list) => list.setAttribute("data-lm-suppress-shortcuts", "true"));
   for (const [name, label] of Object.entries(labels)) {
     root?.querySelectorAll(`.${name} [role=slider]`).forEach((handle) => {
       const shown = handle.closest(".jupyter-widgets")?.querySelector(".widget-readout")?.textContent;

@@ -131,7 +131,7 @@ def log_slider(value: float, low: float, high: float, *, label: str, steps: int 
         max=log10(high),
         step=1 / steps,
         description=label,
-        readout_format=".3g",
+        readout_format=".3r",
     )
 
 
