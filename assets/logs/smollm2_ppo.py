@@ -49,7 +49,7 @@ def examine(policy: CausalLMPolicy, tokens: int, rows: int) -> dict[str, Any]:
     env = world(policy, tokens, rows)
     rollout(policy, env, generator=torch.Generator().manual_seed(1234))
     each = rows // len(PROMPTS)
-    shown = [row for group in range(len(PROMPTS)) for row in (each * group, each * group + 1)]
+    shown = [each * group + i for group in range(len(PROMPTS)) for i in range(min(2, each))]
     return {
         "responses": rows,
         "reward": env.scores.mean().item(),
@@ -72,7 +72,7 @@ def write(path: Path, log: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--updates", type=int, default=20)
-    parser.add_argument("--batch", type=int, default=32, help="responses an update, a multiple of 4")
+    parser.add_argument("--batch", type=int, default=32, help="responses an update: 8, 12, 16, ...")
     parser.add_argument("--tokens", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=5e-5)
     parser.add_argument("--beta", type=float, default=0.05)
@@ -81,6 +81,10 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for a checkpoint, outside of the repository")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("07_smollm2_ppo.json"))
     o = parser.parse_args()
+    if o.batch < 8 or o.batch % 4 or o.examined < 4 or o.examined % 4:
+        parser.error(
+            "--batch must be 8, 12, 16, ... and --examined 4, 8, 12, ...: each prompt gets its share."
+        )
     torch.set_num_threads(1)
     config = replace(LANGUAGE_MODEL, updates=o.updates, learning_rate=o.learning_rate, beta=o.beta)
     config = replace(config, advantage="leave_one_out", epochs=1)
