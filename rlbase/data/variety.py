@@ -10,9 +10,9 @@ from rlbase.validate import whole
 def distinct_n(texts: Sequence[str], n: int) -> float:
     r"""Different n-grams over all n-grams, $|\mathrm{set}| / |\mathrm{list}|$, of all texts together; in (0, 1].
 
-    Li et al. (2016), "A Diversity-Promoting Objective Function for Neural Conversation Models", section 5.3. An n-gram
-    is ``n`` words in a row, cut at blanks, never across two texts. The more text, the lower the number: compare
-    only lists of about the same size. NaN when no text has ``n`` words.
+    After Li et al. (2016), "A Diversity-Promoting Objective Function for Neural Conversation Models", who divide by all
+    words instead of all n-grams. An n-gram is ``n`` words in a row, cut at blanks, never across two texts. The more
+    text, the lower the number: compare only lists of about the same size. NaN when no text has ``n`` words.
 
     Raises:
         ValueError: ``n`` is below 1.
