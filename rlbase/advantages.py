@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rlbase.validate import a_tensor, boolean, has_shape, in_range, same_shape
+from rlbase.validate import a_tensor, boolean, has_shape, in_range, same_shape, whole
 
 
 def discounted_returns(
@@ -86,11 +86,13 @@ def group_normalised(
     (``ddof=1``) and $10^{-4}$, HALOs the population one (``ddof=0``) and $10^{-2}$.
 
     Raises:
-        ValueError: not two axes, or no more responses in a group than ``ddof``.
+        ValueError: not two axes, no more responses in a group than ``ddof``, or ``ddof`` or ``eps`` is negative.
 
     >>> group_normalised(torch.tensor([[0.0, 1.0]]), eps=0.0)
     tensor([[-0.7071,  0.7071]])
     """
+    whole("group_normalised", "ddof", ddof, 0)
+    in_range("group_normalised", "eps", eps, 0, float("inf"), open_high=True)
     _check_groups("group_normalised", rewards, at_least=ddof + 1)
     centred = rewards - rewards.mean(1, keepdim=True)
     return centred / (rewards.std(1, correction=ddof, keepdim=True) + eps)
@@ -101,7 +103,7 @@ def leave_one_out(rewards: Float[Tensor, "groups G"]) -> Float[Tensor, "groups G
 
     $$A_i = r_i - \tfrac{1}{G-1}\sum_{j\ne i} r_j = \tfrac{G}{G-1}(r_i-\bar r)$$
 
-    Kool et al. (2019); Ahmadian et al. (2024), eq. 9. The baseline does not depend on the response it is
+    Kool et al. (2019); Ahmadian et al. (2024). The baseline does not depend on the response it is
     subtracted from, so the gradient stays unbiased; including it would shrink it by $1-1/G$.
 
     Raises:

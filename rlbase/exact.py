@@ -173,7 +173,8 @@ def value_iteration(
             return Values(following, q)
         values = following
     raise ValueError(
-        "value_iteration: the values never settle; with gamma = 1 every state must be able to end."
+        "value_iteration: the values never settle, not in 100,000 sweeps; with gamma = 1 every state must be able to "
+        "end, and a gamma very close to 1 needs a larger tolerance."
     )
 
 

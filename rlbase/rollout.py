@@ -120,16 +120,17 @@ def check_policy(
     0.0
     """
 
-    def twice() -> tuple[Rollout, Rollout]:
-        start = env.state()
-        first = rollout(policy, env, steps=steps, generator=_generator(seed))
-        env.load_state(start)
-        return first, rollout(policy, env, steps=steps, generator=_generator(seed))
+    weights = list(getattr(policy, "parameters", list)())
+    device = weights[0].device if weights else torch.device("cpu")
 
-    rollout(
-        policy, env, steps=steps, generator=_generator(seed)
-    )  # so that the world has a state to go back to
-    batch, again = twice()
+    def stream() -> Rollout:
+        return rollout(policy, env, steps=steps, generator=torch.Generator(device).manual_seed(seed))
+
+    stream()  # so that the world has a state to go back to
+    start = env.state()
+    batch = stream()
+    env.load_state(start)
+    again = stream()
     if not torch.equal(batch.actions, again.actions):
         raise ValueError(
             "check_policy: the same generator gave two rollouts; draw only from the generator (is dropout on?)."
@@ -153,7 +154,7 @@ def check_policy(
         padded = policy.evaluate(_pad_more(batch.obs), batch.actions)[0]
         if not _gap(padded, logp, batch.mask) <= tolerance:
             raise ValueError("check_policy: two more columns of left padding change the log-probabilities.")
-    parameters = [p for p in getattr(policy, "parameters", list)() if p.requires_grad]
+    parameters = [p for p in weights if p.requires_grad]
     if parameters:
         grads = torch.autograd.grad(logp[batch.mask].sum(), parameters, allow_unused=True)
         if not any(g is not None and g.abs().sum() > 0 for g in grads):

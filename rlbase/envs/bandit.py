@@ -38,7 +38,7 @@ class Bandit:
                 f"Bandit: rewards must be [K] or [contexts, K], got shape {list(rewards.shape)}."
             )
         finite("Bandit", rewards=rewards)
-        in_range("Bandit", "noise", noise, 0, float("inf"))
+        in_range("Bandit", "noise", noise, 0, float("inf"), open_high=True)
         whole("Bandit", "batch_size", batch_size, 1)
         self.rewards = rewards.reshape(-1, rewards.shape[-1]).to(torch.get_default_dtype())
         self.batch_size, self.noise = batch_size, noise

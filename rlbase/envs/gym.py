@@ -27,7 +27,7 @@ class GymEnv:
     through the past again.
 
     Raises:
-        ValueError: no such environment, or spaces that are neither ``Discrete`` nor ``Box``.
+        ValueError: no such environment, spaces that are neither ``Discrete`` nor ``Box``, or another autoreset.
         ImportError: the environment needs a package that is missing.
 
     >>> env = GymEnv("CartPole-v1", batch_size=2)
@@ -40,6 +40,7 @@ class GymEnv:
     def __init__(self, name: str, *, batch_size: int = 8, options: dict[str, Any] | None = None) -> None:
         import gymnasium
         from gymnasium.error import DependencyNotInstalled
+        from gymnasium.vector import AutoresetMode
 
         whole("GymEnv", "batch_size", batch_size, 1)
         try:
@@ -50,6 +51,11 @@ class GymEnv:
             raise ValueError(f"GymEnv: Gymnasium knows no environment {name!r} ({error}).") from None
         except TypeError as error:
             raise ValueError(f"GymEnv: {name} does not take the options {options} ({error}).") from None
+        mode = self.vector.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        if mode != AutoresetMode.NEXT_STEP:
+            raise ValueError(
+                f"GymEnv: {name} must reset on the next step, not with autoreset_mode {mode.name}."
+            )
         self.name, self.batch_size = name, batch_size
         self.observation_space = _space(name, "observation", self.vector.single_observation_space)
         self.action_space = _space(name, "action", self.vector.single_action_space)

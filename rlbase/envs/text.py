@@ -117,7 +117,7 @@ class TextEnv:
         sizes = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "group_size": group_size}
         for name, size in sizes.items():
             whole("TextEnv", name, size, 1)
-        in_range("TextEnv", "missing_eos_penalty", missing_eos_penalty, 0, float("inf"))
+        in_range("TextEnv", "missing_eos_penalty", missing_eos_penalty, 0, float("inf"), open_high=True)
         if batch_size % group_size:
             raise ValueError(
                 f"TextEnv: batch_size {batch_size} must be a multiple of group_size {group_size}."

@@ -3,6 +3,8 @@
 Everywhere the direction is KL(policy || reference), estimated on the policy's own samples. As *numbers* k1 and
 k3 are unbiased and k2 is not. As *losses* they are different objectives altogether: on-policy, the gradient of
 k1 has mean zero, that of k2 is the gradient of KL(policy || ref), that of k3 is the gradient of KL(ref || policy).
+That is said of one choice. In a sequence each choice also decides where the later ones are made; a sum of token-wise
+k2 or k3 does not see that, the charge in the reward (`rlbase.rewards.kl_shaped`) does.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from rlbase.validate import in_range, same_shape
 
 
 def k1(logp: Float[Tensor, "B T"], ref_logp: Float[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-    r"""$\log\pi - \log\pi_{ref}$: unbiased, noisy, negative half of the time.
+    r"""$\log\pi - \log\pi_{ref}$: unbiased, noisy, often negative.
 
     Schulman, "Approximating KL divergence" (2020). Belongs in the (detached) reward, never in the loss.
 
@@ -32,7 +34,7 @@ def k1(logp: Float[Tensor, "B T"], ref_logp: Float[Tensor, "B T"]) -> Float[Tens
 def k2(logp: Float[Tensor, "B T"], ref_logp: Float[Tensor, "B T"]) -> Float[Tensor, "B T"]:
     r"""$\tfrac12(\log\pi-\log\pi_{ref})^2$: biased as a number, and the right *loss* for KL(policy || ref).
 
-    Schulman (2020). On-policy its expected gradient equals that of the exact KL.
+    Schulman (2020). On-policy its expected gradient equals that of the exact KL of one choice.
 
     Raises:
         ValueError: the shapes differ.
@@ -80,7 +82,8 @@ def exact_kl(logp: Float[Tensor, "*batch n"], ref_logp: Float[Tensor, "*batch n"
 def ziegler_beta(beta: float, kl: float, *, target: float, episodes: int, horizon: int) -> float:
     r"""Next KL coefficient by proportional control, $\beta(1+e\,n/h)$ with $e=\mathrm{clip}(KL/target-1,-.2,.2)$.
 
-    Ziegler et al. (2019), section 2.2; $n$ is the number of episodes in the batch and $h$ the horizon (10,000 there).
+    Ziegler et al. (2019), section 2.2; $n$ is the number of episodes in the batch and $h$ the horizon (10,000 in
+    their code).
 
     Raises:
         ValueError: ``beta`` is negative, ``target`` or ``episodes`` is not positive, ``kl`` is NaN, or ``horizon`` is

@@ -16,7 +16,7 @@ from rlbase.validate import in_range, same_shape
 def reinforce(logp: Float[Tensor, "B T"], advantages: Float[Tensor, "B T"]) -> Float[Tensor, "B T"]:
     r"""The score-function loss $-A_t \log\pi(a_t|s_t)$, whose gradient is the policy gradient.
 
-    Williams (1992), eq. 6; Sutton & Barto (2018), eq. 13.8. Advantages carry no gradient.
+    Williams (1992); Sutton & Barto (2018), eq. 13.8. Advantages carry no gradient.
 
     Raises:
         ValueError: the shapes differ.
@@ -85,7 +85,7 @@ def value_clipped(
     V_{old}\pm\epsilon)-R)^2\}$.
 
     It is in `baselines` and the RLHF codes but in no equation of the PPO paper, depends on the scale of the
-    rewards, and often hurts (Andrychowicz et al. 2021, section 3.2); it is here to be tried.
+    rewards, and often hurts (Andrychowicz et al. 2021); it is here to be tried.
 
     Raises:
         ValueError: shapes differ, or ``clip`` is not positive.

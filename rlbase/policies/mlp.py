@@ -78,7 +78,7 @@ class MLPPolicy(nn.Module):
 
     @torch.no_grad()
     def step(self, obs: Tensor, state: None, generator: torch.Generator) -> tuple[Tensor, Tensor, None]:
-        out = self.net(obs)
+        out = _forward("MLPPolicy", self.net, obs)
         if self.log_std is None:
             return *sample(out, generator), state
         noise = torch.randn(out.shape, generator=generator, device=out.device, dtype=out.dtype)
@@ -86,8 +86,19 @@ class MLPPolicy(nn.Module):
         return actions, _gaussian(out, self.log_std, actions)[0], state
 
     def evaluate(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        out = self.net(obs[:, : actions.shape[1]])
+        out = _forward("MLPPolicy", self.net, obs[:, : actions.shape[1]])
         return score(out, actions) if self.log_std is None else _gaussian(out, self.log_std, actions)
+
+
+def _forward(where: str, net: nn.Sequential, obs: Tensor) -> Tensor:
+    """The network in its own precision; observations of another size are refused in words."""
+    weight = next(net.parameters())
+    if obs.shape[-1] != weight.shape[1] or not obs.is_floating_point():
+        wanted = f"vectors of {weight.shape[1]} real numbers"
+        raise ValueError(
+            f"{where}: observations must be {wanted}, got shape {list(obs.shape)} of {obs.dtype}."
+        )
+    return net(obs.to(weight.dtype))
 
 
 def _gaussian(mean: Tensor, log_std: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,4 +121,4 @@ class MLPCritic(nn.Module):
         self.net = mlp(obs_size, hidden, 1, last_gain=1.0)
 
     def value(self, obs: Tensor, actions: Tensor) -> Tensor:
-        return self.net(obs)[..., 0]
+        return _forward("MLPCritic", self.net, obs)[..., 0]

@@ -50,10 +50,10 @@ class TabularPolicy(nn.Module):
 
     @torch.no_grad()
     def step(self, obs: Tensor, state: None, generator: torch.Generator) -> tuple[Tensor, Tensor, None]:
-        return *sample(self.logits[obs], generator), state
+        return *sample(_look_up("TabularPolicy", self.logits, obs), generator), state
 
     def evaluate(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        return score(self.logits[obs[:, : actions.shape[1]]], actions)
+        return score(_look_up("TabularPolicy", self.logits, obs[:, : actions.shape[1]]), actions)
 
 
 class TabularCritic(nn.Module):
@@ -69,7 +69,17 @@ class TabularCritic(nn.Module):
         self.values = nn.Parameter(torch.zeros(n_states))
 
     def value(self, obs: Tensor, actions: Tensor) -> Tensor:
-        return self.values[obs]
+        return _look_up("TabularCritic", self.values, obs)
+
+
+def _look_up(where: str, table: Tensor, states: Tensor) -> Tensor:
+    try:
+        return table[states]
+    except IndexError:
+        raise ValueError(
+            f"{where}: observations must be state numbers in 0..{len(table) - 1}, got {states.dtype} up to "
+            f"{states.max().item()}; does it fit this world?"
+        ) from None
 
 
 def sample(logits: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

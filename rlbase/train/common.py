@@ -29,7 +29,8 @@ def parameters_of(*parts: Any) -> list[nn.Parameter]:
 def check_parts(
     where: str, policy: Policy, env: Env, critic: Critic | None = None, reference: Any = None
 ) -> None:
-    """Raise ``TypeError`` for a part of the wrong kind, ``ValueError`` for a reference that would train along.
+    """Raise ``TypeError`` for a part of the wrong kind, ``ValueError`` for a reference that is no fixed point of
+    comparison: one that would train along, or that has another temperature.
 
     >>> from rlbase.envs import chain
     >>> check_parts("ppo", chain(4), chain(4))
@@ -42,6 +43,12 @@ def check_parts(
         optional = name in ("critic", "reference") and part is None
         if not optional and not all(hasattr(part, need) for need in needs):
             raise TypeError(f"{where}: {name} must have {', '.join(needs)}, got {type(part).__name__}.")
+    mine, theirs = getattr(policy, "temperature", None), getattr(reference, "temperature", None)
+    if reference is not None and mine != theirs:
+        raise ValueError(
+            f"{where}: policy and reference must have one temperature, got {mine} and {theirs}; "
+            "their distance would not be zero even with equal weights."
+        )
     trained = {id(p) for p in parameters_of(policy)}
     if not trained:
         raise ValueError(f"{where}: the policy has no parameter that trains; was it made by frozen_copy?")
@@ -59,6 +66,13 @@ def new_generator(parameters: list[nn.Parameter], seed: int = 0) -> torch.Genera
 def adam(parameters: list[nn.Parameter], learning_rate: float) -> torch.optim.Adam:
     """Adam in its fused form, with the epsilon of the PPO codes (1e-5)."""
     return torch.optim.Adam(parameters, lr=learning_rate, eps=1e-5, fused=True)
+
+
+def autocast(policy: Policy, precision: str) -> torch.autocast:
+    """A context in which forwards on the policy's device run in ``"bfloat16"``; does nothing for ``"float32"``."""
+    weight = next(iter(getattr(policy, "parameters", tuple)()), None)
+    device = "cpu" if weight is None else weight.device.type
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

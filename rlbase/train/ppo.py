@@ -8,7 +8,7 @@ normalisation, and everything distributed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class PPOConfig:
     max_grad_norm: float = 0.5
     """Gradients longer than this are shortened to it."""
     reduce: str | float = "token"
-    """The denominator of the mean over choices, see `rlbase.masked.masked_mean`."""
+    """The denominator of the mean over choices, see `rlbase.masked.masked_mean`; its rows are those of the rollout."""
     beta: float = 0.0
     """Price of a nat of KL(policy || reference)."""
     kl_placement: str = "reward"
@@ -83,7 +83,7 @@ class PPOConfig:
     stop_kl: float | None = None
     """End the epochs of an update once KL(old || new) per choice exceeds this."""
     precision: str = "float32"
-    """``bfloat16`` runs the learning forward under autocast."""
+    """``bfloat16`` runs the learning forward under autocast, and scores anew in it what was sampled in float32."""
     checkpoint_every: int = 1
     """Updates between checkpoints, when a path is given."""
 
@@ -100,6 +100,10 @@ class PPOConfig:
         for name in ("clip_high", "value_clip", "kl_target", "stop_kl"):
             value = getattr(self, name)
             in_range("PPOConfig", name, 1 if value is None else value, 0, INFINITY, open_low=True)
+        denominator = 1 if self.reduce in ("token", "sequence") else self.reduce
+        in_range(
+            "PPOConfig", "reduce, if not 'token' or 'sequence',", denominator, 0, INFINITY, open_low=True
+        )
         one_of("PPOConfig", "advantage", self.advantage, common.ADVANTAGES)
         one_of("PPOConfig", "kl_placement", self.kl_placement, ("reward", *KL_LOSSES))
         one_of("PPOConfig", "kl_rule", self.kl_rule, ("ziegler", "schulman"))
@@ -151,8 +155,7 @@ def ppo(
     parameters = common.parameters_of(policy, critic)
     generator = generator or common.new_generator(parameters)
     optimizer = common.adam(parameters, config.learning_rate)
-    parts = (policy, critic, optimizer, env, generator)
-    saved = Checkpoint(checkpoint, parts, config=asdict(config))
+    saved = Checkpoint(checkpoint, (policy, critic, optimizer, env, generator), config=asdict(config))
     counters = saved.restore({"update": 0, "env_steps": 0, "beta": config.beta})
     while counters["update"] < config.updates:
         learning_rate = config.learning_rate * (1 - counters["update"] / config.updates * config.anneal)
@@ -195,11 +198,15 @@ def prepare(
     reference: Policy | None,
 ) -> tuple[Batch, dict[str, float]]:
     """From a rollout to a batch: KL in the reward, advantages, whitening; and the metrics of the rollout itself."""
+    if config.precision == "bfloat16":  # else the first ratio would be the rounding, not 1
+        with common.autocast(policy, config.precision):
+            rolled = replace(rolled, logp=fill_unchosen(rescore(policy, rolled), rolled.mask, rolled.logp))
     weight = 1.0 if rolled.weight is None else rolled.weight
     record = {"reward_mean": (torch.where(rolled.mask, rolled.rewards, 0) * weight).sum(1).mean().item()}
     rewards, ref_logp = rolled.rewards, None
     if reference is not None:
-        ref_logp = fill_unchosen(rescore(reference, rolled), rolled.mask, rolled.logp)
+        with common.autocast(policy, config.precision):
+            ref_logp = fill_unchosen(rescore(reference, rolled), rolled.mask, rolled.logp)
         for name, estimator in (("ref_k1", k1), ("ref_k2", k2), ("ref_k3", k3)):
             each = torch.where(rolled.mask, estimator(rolled.logp, ref_logp), 0) * weight
             record[name] = each.sum(1).mean().item()
@@ -215,27 +222,27 @@ def prepare(
     old_values = None if values is None else values[:, :-1]
     if old_values is not None:
         record["explained_variance"] = explained_variance(old_values, returns, rolled.mask)
-    if rolled.weight is not None and (
-        config.whiten_advantages or config.whiten_rewards or config.minibatches > 1
-    ):
-        raise ValueError("ppo: enumerated actions are weighted; set minibatches=1 and whiten nothing.")
+    unweighted = config.whiten_advantages or config.whiten_rewards or config.minibatches > 1
+    if rolled.weight is not None and (unweighted or config.advantage in ("leave_one_out", "group")):
+        raise ValueError("ppo: enumerated actions are weighted; set minibatches=1, no whitening, no groups.")
     if config.whiten_advantages:
         advantages = masked_whiten(advantages, rolled.mask)
-    seen, did, old_logp, mask = rolled.obs, rolled.actions, rolled.logp, rolled.mask
-    batch = Batch(seen, did, old_logp, mask, advantages, returns, old_values, ref_logp, rolled.weight)
-    return (batch if policy.stateful else batch.single_choices()), record
+    known = (advantages, returns, old_values, ref_logp, rolled.weight)
+    batch = Batch(rolled.obs, rolled.actions, rolled.logp, rolled.mask, *known)
+    whole_rows = policy.stateful or config.reduce != "token"  # other denominators count the rollout's rows
+    return (batch if whole_rows else batch.single_choices()), record
 
 
 def ppo_loss(
     policy: Policy, critic: Critic | None, batch: Batch, config: PPOConfig, beta: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The scalar loss of one minibatch, policy plus critic minus entropy bonus, and its metrics."""
-    device, mask = batch.mask.device.type, batch.mask
+    mask = batch.mask
 
     def mean(each: Tensor) -> Tensor:
         return masked_mean(each if batch.weight is None else each * batch.weight, mask, reduce=config.reduce)
 
-    with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"):
+    with common.autocast(policy, config.precision):
         logp, entropy = policy.evaluate(batch.obs, batch.actions)
         values = None if critic is None else critic.value(batch.obs, batch.actions)[:, : mask.shape[1]]
     values = None if values is None else fill_unchosen(values, mask)
@@ -285,9 +292,8 @@ def next_beta(config: PPOConfig, beta: float, record: dict[str, Any], *, episode
 
 def _check(config: PPOConfig, critic: Critic | None, reference: Policy | None) -> None:
     if config.advantage == "gae" and critic is None:
-        raise ValueError(
-            "ppo: advantage='gae' needs a critic; pass critic=..., or choose 'returns', 'leave_one_out' or 'group'."
-        )
+        others = "'returns', 'leave_one_out' or 'group'"
+        raise ValueError(f"ppo: advantage='gae' needs a critic; pass critic=..., or choose {others}.")
     if reference is None and (config.beta or config.kl_target is not None):
         raise ValueError("ppo: beta and kl_target price the distance to a reference; pass reference=...")
     if config.kl_target is not None and config.beta == 0:

@@ -204,6 +204,11 @@ ARITHMETIC: dict[str, Case] = {
         ValueError,
         r"group_normalised: rewards must be \[groups, G\] of real numbers, got shape \[3\]",
     ),
+    "a standard deviation less something": (
+        lambda: advantages.group_normalised(torch.zeros(1, 3), eps=-1.0),
+        ValueError,
+        r"group_normalised: eps must lie in \[0, inf\), got -1.0",
+    ),
     "groups of whole numbers": (
         lambda: advantages.leave_one_out(torch.tensor([[0, 1]])),
         ValueError,
@@ -396,6 +401,16 @@ WORLDS: dict[str, Case] = {
         lambda: GymEnv("no_such_package:World-v0"),
         ImportError,
         "GymEnv: no_such_package:World-v0 needs a package that is missing",
+    ),
+    "a reset without a column of its own": (
+        lambda: GymEnv("FrozenLake-v1", options={"vector_kwargs": {"autoreset_mode": "SameStep"}}),
+        ValueError,
+        "GymEnv: FrozenLake-v1 must reset on the next step, not with autoreset_mode SAME_STEP",
+    ),
+    "endless noise": (
+        lambda: Bandit(P, noise=INF),
+        ValueError,
+        r"Bandit: noise must lie in \[0, inf\), got inf",
     ),
     "options that do not exist": (
         lambda: GymEnv("CartPole-v1", options={"gravitas": 1}),
@@ -740,10 +755,56 @@ TRAINING: dict[str, Case] = {
         ValueError,
         "advantage='group' needs groups: 4 rows, group_size 1",
     ),
+    "groups of enumerated actions": (
+        lambda: first(
+            ppo(
+                TabularPolicy(1, 2),
+                BANDIT,
+                PPOConfig(advantage="group", whiten_advantages=False, minibatches=1),
+                collect=enumerate_actions,
+            )
+        ),
+        ValueError,
+        "ppo: enumerated actions are weighted; set minibatches=1, no whitening, no groups",
+    ),
+    "a reference of another temperature": (
+        lambda: first(
+            ppo(
+                random_policy("gpt2", vocab_size=3),
+                text(),
+                PPOConfig(advantage="returns", beta=0.1),
+                reference=random_policy("gpt2", vocab_size=3, temperature=0.5),
+            )
+        ),
+        ValueError,
+        "ppo: policy and reference must have one temperature, got 1.0 and 0.5",
+    ),
+    "an unknown denominator in the settings": (
+        lambda: PPOConfig(reduce="row"),
+        TypeError,
+        "PPOConfig: reduce, if not 'token' or 'sequence', must be a number, got 'row'",
+    ),
+    "a table for another world": (
+        lambda: first(ppo(TabularPolicy(1, 2), Bandit(torch.eye(2), batch_size=32), RETURNS)),
+        ValueError,
+        r"TabularPolicy: observations must be state numbers in 0..0, got torch.int64 up to 1",
+    ),
+    "a network for another world": (
+        lambda: first(
+            ppo(MLPPolicy(3, Discrete(2)), GymEnv("CartPole-v1"), PPOConfig(advantage="returns", steps=2))
+        ),
+        ValueError,
+        r"MLPPolicy: observations must be vectors of 3 real numbers, got shape \[8, 4\]",
+    ),
+    "a critic for another world": (
+        lambda: first(ppo(TabularPolicy(1, 2), BANDIT, critic=MLPCritic(3))),
+        ValueError,
+        r"MLPCritic: observations must be vectors of 3 real numbers, got shape .* of torch.int64",
+    ),
     "whitening what is weighted": (
         lambda: first(ppo(TabularPolicy(1, 2), BANDIT, RETURNS, collect=enumerate_actions)),
         ValueError,
-        "ppo: enumerated actions are weighted; set minibatches=1 and whiten nothing",
+        "ppo: enumerated actions are weighted; set minibatches=1, no whitening, no groups",
     ),
     "no steps for a world that goes on": (
         lambda: first(ppo(TabularPolicy(5, 2), chain(5), RETURNS)),
