@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def save_tree(path: str | Path, tree: dict[str, Any]) -> None:
 
     path = Path(path)
     tensors: dict[str, Tensor] = {}
-    header = {"format": FORMAT, "tree": json.dumps(_pack(tree, tensors))}
+    packed = json.dumps(_pack(tree, tensors))
+    header = {"format": FORMAT, "tree": packed, "checksum": _checksum(packed, tensors)}
     payload = save(tensors, metadata=header)
     partial = path.with_name(
         f".{path.name}.part"
@@ -64,7 +66,7 @@ def load_tree(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is torn, or was not written by `save_tree`.
+        ValueError: it is torn or altered, or was not written by `save_tree`.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -84,9 +86,20 @@ def load_tree(path: str | Path) -> dict[str, Any]:
             f"checkpoint {path} is a safetensors file, but not a checkpoint of rlbase ({FORMAT})."
         )
     try:
-        return _unpack(json.loads(header["tree"]), tensors)
+        packed = header["tree"]
+        if header["checksum"] != _checksum(packed, tensors):
+            raise ValueError("the checksum is another")
+        return _unpack(json.loads(packed), tensors)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"checkpoint {path} is damaged: its header cannot be read ({error!r}).") from None
+        raise ValueError(f"checkpoint {path} is damaged and cannot be read ({error!r}).") from None
+
+
+def _checksum(packed: str, tensors: dict[str, Tensor]) -> str:
+    """CRC-32 over the header's tree and every tensor: safetensors itself does not notice a flipped bit."""
+    total = zlib.crc32(packed.encode())
+    for name in sorted(tensors):
+        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), total)
+    return f"{total:08x}"
 
 
 def _pack(tree: Any, tensors: dict[str, Tensor]) -> Any:
@@ -137,7 +150,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | Path | None, parts: tuple[Any, ...], *, config: dict[str, Any]) -> None:
-        self.path = path
+        self.path = None if path is None else Path(path).expanduser()
         self.parts = {f"{i} {type(part).__name__}": part for i, part in enumerate(parts) if part is not None}
         self.config = {key: value for key, value in config.items() if key != "updates"}
 
@@ -154,7 +167,7 @@ class Checkpoint:
         Raises:
             ValueError: the file is torn or foreign, or belongs to another configuration, policy or world.
         """
-        if self.path is None or not Path(self.path).exists():
+        if self.path is None or not self.path.exists():
             return counters
         tree = load_tree(self.path)
         if not {"config", "counters", "parts"} <= tree.keys():

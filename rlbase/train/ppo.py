@@ -100,7 +100,7 @@ class PPOConfig:
         for name in ("clip_high", "value_clip", "kl_target", "stop_kl"):
             value = getattr(self, name)
             in_range("PPOConfig", name, 1 if value is None else value, 0, INFINITY, open_low=True)
-        denominator = 1 if self.reduce in ("token", "sequence") else self.reduce
+        denominator: Any = 1 if self.reduce in ("token", "sequence") else self.reduce
         in_range(
             "PPOConfig", "reduce, if not 'token' or 'sequence',", denominator, 0, INFINITY, open_low=True
         )

@@ -362,6 +362,53 @@ def test_streams_equal_gymnasium_by_hand(name: str, options: dict[str, Any], col
     assert sorted(world.returns) == pytest.approx(sorted(finished), rel=1e-5)
 
 
+class Echo(gymnasium.Env[Any, Any]):
+    """Pays what it was given, and shows it."""
+
+    def __init__(self, action_space: Any, observation_space: Any) -> None:
+        self.action_space, self.observation_space = action_space, observation_space
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return self.observation_space.low if hasattr(self.observation_space, "low") else 7, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return (
+            (action if hasattr(self.observation_space, "low") else 8),
+            float(np.sum(action)),
+            False,
+            False,
+            {},
+        )
+
+
+def test_gymnasium_spaces_keep_their_start_and_their_bounds() -> None:
+    gymnasium.register("EchoTest-v0", entry_point=Echo)
+    try:
+        spaces = {
+            "action_space": gymnasium.spaces.Discrete(3, start=2),
+            "observation_space": gymnasium.spaces.Discrete(2, start=7),
+        }
+        world = GymEnv("EchoTest-v0", batch_size=3, options=spaces)
+        assert world.begin(seeded()).tolist() == [0, 0, 0]  # 7 is the first of its states
+        step = world.step(torch.tensor([0, 1, 2]), seeded())
+        assert (
+            step.rewards.tolist() == [2, 3, 4]
+            and isinstance(step.obs, Tensor)
+            and step.obs.tolist() == [1] * 3
+        )
+        box = gymnasium.spaces.Box(np.float32([-1, 0]), np.float32([0.5, 3]))
+        world = GymEnv("EchoTest-v0", batch_size=2, options={"action_space": box, "observation_space": box})
+        world.begin(seeded())
+        obs = world.step(torch.tensor([[2.0, 2.0], [-9.0, -9.0]]), seeded()).obs
+        assert isinstance(obs, Tensor) and obs.tolist() == [
+            [0.5, 2.0],
+            [-1.0, 0.0],
+        ]  # each side has its own bounds
+    finally:
+        del gymnasium.registry["EchoTest-v0"]
+
+
 def test_cartpole_streams_obey_its_physics() -> None:
     """The native vector environment against single steps from the very same states."""
     world = GymEnv("CartPole-v1", batch_size=4)

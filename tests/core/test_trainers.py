@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -477,3 +478,26 @@ def test_the_mean_baseline_takes_all_of_a_constant_reward() -> None:
             reinforce(TabularPolicy(1, 2), Bandit(torch.tensor([2.0, 2.0]), batch_size=7), config)
         )
         assert (record["grad_norm"] < 1e-6) == still
+
+
+@pytest.mark.parametrize("baseline", ["none", "mean"])
+def test_reinforce_loss_by_hand(baseline: str) -> None:
+    """A uniform policy says -ln 2 everywhere: the loss is ln 2 times the mean of G - b, less the entropy bonus."""
+    rolled = rollout(TabularPolicy(5, 2), chain(5, time_limit=4, batch_size=8), steps=12, generator=seeded(3))
+    assert rolled.truncated.any() and rolled.terminated.any()
+    returns = []
+    for row in range(8):
+        for start in range(12):
+            if rolled.mask[row, start]:
+                total, weight = 0.0, 1.0
+                for t in range(start, 12):
+                    total += weight * rolled.rewards[row, t].item()
+                    weight *= 0.5
+                    if rolled.terminated[row, t] or rolled.truncated[row, t]:
+                        break
+                returns.append(total)
+    paid = sum(returns) / len(returns) if baseline == "none" else 0.0
+    config = ReinforceConfig(updates=1, steps=12, gamma=0.5, entropy_coef=0.3, baseline=baseline)
+    world = chain(5, time_limit=4, batch_size=8)
+    (record,) = list(reinforce(TabularPolicy(5, 2), world, config, generator=seeded(3)))
+    assert record["loss"] == pytest.approx(math.log(2) * (paid - 0.3), rel=1e-5)

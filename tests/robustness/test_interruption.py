@@ -242,6 +242,27 @@ def test_truncated_file(keep: float, tmp_path: Path) -> None:
         next(build("bandit", path)[0])
 
 
+def test_flipped_bits(tmp_path: Path) -> None:
+    """safetensors notices none that falls into a number; a run must not go on from it."""
+    path = saved(tmp_path)
+    whole = path.read_bytes()
+    begin = 8 + int.from_bytes(
+        whole[:8], "little"
+    )  # the tensors follow the length of the header and the header
+    for place in [*range(9, len(whole), len(whole) // 40), begin, len(whole) - 1]:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match="checkpoint .* is (torn|damaged|a safetensors file, but not)"):
+            load_tree(path)
+    path.write_bytes(whole)
+    assert load_tree(path)["counters"]["update"] == 2
+
+
+def test_a_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    list(build("bandit", Path("~/run.safetensors"), 1)[0])
+    assert (tmp_path / "run.safetensors").is_file()
+
+
 @pytest.mark.parametrize("protocol", [0, 2, 5])
 def test_pickles_are_refused_and_never_run(protocol: int, tmp_path: Path) -> None:
     import pickle
@@ -286,7 +307,7 @@ def test_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is a safetensors file, but not a checkpoint of rlbase"):
         next(build("bandit", path)[0])
     save_file({"weight": torch.ones(2)}, path, metadata={"format": "rlbase-checkpoint-1", "tree": "{"})
-    with pytest.raises(ValueError, match="is damaged: its header cannot be read"):
+    with pytest.raises(ValueError, match="is damaged and cannot be read"):
         load_tree(path)
     save_file({"weight": torch.ones(2)}, path, metadata={"format": "rlbase-checkpoint-1"})
     with pytest.raises(ValueError, match="is damaged"):
