@@ -109,7 +109,8 @@ def _probe(pairs: Sequence[tuple[Tensor, Tensor]]) -> str:
     gaps = torch.cat([(got - right).flatten() for got, right in pairs])
     if len(gaps) > 2 and _close(gaps, gaps.median().expand_as(gaps)):
         return f"You are off by the same amount everywhere, {gaps.median():.4g}."
-    if all(right.ndim == 0 or _close(got.flip(-1), right) for got, right in pairs):
+    rows = [(got, right) for got, right in pairs if right.ndim]  # a single number has no order to be reversed
+    if rows and all(_close(got.flip(-1), right) for got, right in rows):
         return "Your result is reversed along the last axis."
     if all(right.ndim == 2 and _close(got[:, 1:], right[:, :-1]) for got, right in pairs):
         return "Your result stands one column too far to the right."

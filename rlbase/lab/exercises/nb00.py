@@ -38,6 +38,7 @@ warm_up = Exercise(
     mistakes=(
         ("You added up everything: only steps where the mask is True count.", lambda r, m: r.sum()),
         ("You took the mean: the task asks for the total.", lambda r, m: _earned(r, m) / m.sum().clamp(min=1)),
+        ("You took the mean: the task asks for the total.", lambda r, m: r[m].mean()),
         ("You divided by the number of steps: the task asks for the total.", lambda r, m: _earned(r, m) / len(m)),
         ("The mask is upside down: True marks the steps that count.", lambda r, m: _earned(r, ~m)),
         ("You counted the choices: add up their rewards.", lambda r, m: m.sum()),

@@ -48,11 +48,13 @@ discounted_return = Exercise(
          lambda r, g: _discounted(r, g).flip(0).cumsum(0).flip(0)),
         ("You added up the past: a return looks ahead, from this step to the end.",
          lambda r, g: _returns(r.flip(0), g).flip(0)),
+        ("You added up the past: a return looks ahead, from this step to the end.", lambda r, g: r.cumsum(0)),
         ("You gave the return of the first step only: every step has its own.", lambda r, g: _returns(r, g)[0]),
         ("You forgot the discount: this is the plain sum of what follows.", lambda r, g: _returns(r, 1.0)),
         ("You discounted the step's own reward as well: it counts in full.", lambda r, g: g * _returns(r, g)),
         ("You left the step's own reward out: its return begins with it.", lambda r, g: _returns(r, g) - r),
         ("You only discounted each reward: add up what follows.", _discounted),
+        ("You only discounted each reward: add up what follows.", lambda r, g: g * r),
     ),
 )
 

@@ -114,6 +114,10 @@ leave_one_out = Exercise(
         ("You mixed the groups: each prompt's responses are compared among themselves.", lambda r: r - r.mean()),
         ("You also divided by the standard deviation: that is GRPO, not leave-one-out.",
          lambda r: (r - r.mean(1, keepdim=True)) / (r.std(1, keepdim=True) + 1e-4)),
+        ("You also divided by the standard deviation: that is GRPO, not leave-one-out.",
+         lambda r: (r - r.mean(1, keepdim=True)) / r.std(1, keepdim=True)),
+        ("The answer's own reward is still in the sum: take it out before you divide by G - 1.",
+         lambda r: r - r.sum(1, keepdim=True) / (r.shape[1] - 1)),
         ("You ran along the wrong axis: a group is a row.", lambda r: rloo(r.T).T),
     ),
 )

@@ -101,6 +101,8 @@ ppo_loss = Exercise(
         ("There is no clip in it: this is the plain surrogate, -ratio * A.", lambda x, o, a, c: -_ratio(x, o) * a),
         ("You forgot the minimum: with the clipped surrogate alone, a choice gone wrong gets no gradient back.",
          lambda x, o, a, c: -_ratio(x, o).clamp(1 - c, 1 + c) * a),
+        ("You took the smaller ratio: multiply both by A first, then take the smaller gain. For A < 0 they differ.",
+         lambda x, o, a, c: -torch.minimum(_ratio(x, o), _ratio(x, o).clamp(1 - c, 1 + c)) * a),
         ("The ratio is upside down: new over old.", lambda x, o, a, c: _loss(o, x, a, c)),
         ("You ignored `clip` and used 0.2.", lambda x, o, a, c: _loss(x, o, a, 0.2)),
         ("You forgot the lower bound, 1 - clip.",

@@ -30,6 +30,8 @@ WRONG = {
     "warm-up": [
         ("added up everything", lambda r, m: sum(r.tolist())),
         ("took the mean", lambda r, m: r[m].sum() / max(1, int(m.sum()))),
+        ("took the mean", lambda r, m: r[m].mean()),
+        ("not in a way this check knows by name", lambda r, m: len(r)),
         ("divided by the number of steps", lambda r, m: (r * m).mean()),
         ("upside down", lambda r, m: r[~m].sum()),
         ("counted the choices", lambda r, m: torch.count_nonzero(m)),

@@ -130,6 +130,8 @@ WRONG = {
     "discounted-return": [
         ("discounted from the start", returns_from_start),
         ("added up the past", returns_past),
+        ("added up the past", lambda rewards, gamma: torch.cumsum(rewards, 0)),
+        ("only discounted each reward", lambda rewards, gamma: [gamma * r for r in rewards.tolist()]),
         ("forgot the discount", returns_plain),
         ("first step only", returns_total),
         ("own reward as well", returns_discount_all),

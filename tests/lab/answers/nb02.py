@@ -100,6 +100,7 @@ WRONG = {
     "softmax-score": [
         ("sign is flipped", score_loss_sign),
         ("gradient of pi(action)", score_of_probability),
+        ("subtracted the logits", lambda x, a: torch.eye(len(x))[a] - x),
         ("softmax's denominator", lambda x, a: np.eye(len(x))[a]),
         ("own +1 is missing", lambda x, a: -(x - x.logsumexp(0)).exp()),
         ("log-probabilities themselves", lambda x, a: x - x.logsumexp(0)),
@@ -120,6 +121,7 @@ WRONG = {
         ("NaN or infinity", lambda x, r: x.exp() / x.exp().sum() * (r - (x.exp() / x.exp().sum() * r).sum())),
     ],
     "kl-optimum": [
+        ("added the reference itself", lambda ref, reward, beta: torch.softmax(ref + reward / beta, 0)),
         ("forgot the reference", lambda ref, reward, beta: torch.softmax(reward / beta, 0)),
         (
             "multiplied by beta",

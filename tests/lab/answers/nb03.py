@@ -120,6 +120,8 @@ WRONG = {
     ],
     "leave-one-out": [
         ("includes the response itself", lambda r: torch.stack([row - row.mean() for row in r])),
+        ("still in the sum", lambda r: r - r.sum(1, keepdim=True) / (r.shape[1] - 1)),
+        ("that is GRPO", lambda r: torch.stack([(row - row.mean()) / row.std() for row in r])),
         ("they are G - 1", lambda r: r - r @ (1 - torch.eye(r.shape[1])) / r.shape[1]),
         ("sign is flipped", lambda r: -loo_loops(r)),
         ("This is the baseline", lambda r: (r.sum(-1, keepdim=True) - r) / (r.shape[1] - 1)),

@@ -32,6 +32,11 @@ def loss_by_entry(lp, old, adv, eps):
     return torch.stack(rows)
 
 
+def loss_of_smaller_ratio(logp, old_logp, advantages, clip):
+    r = torch.exp(logp - old_logp.detach())
+    return -torch.min(r, r.clip(1 - clip, 1 + clip)) * advantages.detach()
+
+
 def wrong_loss(ratio=None, low=None, high=None, pick=torch.min, sign=-1.0, adv=lambda a, c: a):
     """A PPO loss in which one thing is done differently."""
 
@@ -154,6 +159,7 @@ WRONG = {
         ),
     ],
     "ppo-clip": [
+        ("took the smaller ratio", loss_of_smaller_ratio),
         ("clipped the advantage", loss_clipped_advantage),
         ("clipped the advantage", wrong_loss(pick=first, adv=lambda a, c: torch.clip(a, -c, c))),
         ("larger surrogate", wrong_loss(pick=torch.max)),
