@@ -18,7 +18,7 @@ from rlbase.rollout import enumerate_actions, rollout
 from rlbase.train import A2CConfig, PPOConfig, ReinforceConfig, TRPOConfig, a2c, ppo, reinforce, trpo
 from rlbase.train.batch import Batch
 from rlbase.train.common import gradient_step
-from rlbase.train.ppo import ppo_loss, prepare
+from rlbase.train.ppo import next_beta, ppo_loss, prepare
 from rlbase.types import Discrete, Policy, Prompt
 
 NAN = float("nan")
@@ -501,3 +501,31 @@ def test_reinforce_loss_by_hand(baseline: str) -> None:
     world = chain(5, time_limit=4, batch_size=8)
     (record,) = list(reinforce(TabularPolicy(5, 2), world, config, generator=seeded(3)))
     assert record["loss"] == pytest.approx(math.log(2) * (paid - 0.3), rel=1e-5)
+
+
+def test_upper_clip_reaches_the_loss() -> None:
+    """Ratio 1.5, advantage 1: what counts is 1.28 when the upper clip is .28, and 1.2 when it is that below."""
+    one = torch.ones(1, 1)
+    policy = Scripted((1.5 * one).log(), 0 * one, torch.ones(1, 2))
+    batch = Batch(Prompt(one.long(), one.bool()), one.long(), 0 * one, one.bool(), one)
+    for high, expected in ((0.28, -1.28), (None, -1.2)):
+        _, metrics = ppo_loss(policy, None, batch, PPOConfig(clip_high=high), 0.0)  # type: ignore[arg-type]
+        assert metrics["policy_loss"].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_beta_follows_the_unbiased_estimate() -> None:
+    record = {"ref_k1": 1.0, "ref_k2": 0.1, "ref_k3": 0.1}
+    halve_or_double = PPOConfig(beta=0.2, kl_target=0.5, kl_rule="schulman")
+    assert next_beta(halve_or_double, 0.2, record, episodes=10) == 0.4
+    in_proportion = PPOConfig(beta=0.2, kl_target=0.5, kl_horizon=100)
+    assert next_beta(in_proportion, 0.2, record, episodes=10) == pytest.approx(0.2 * (1 + 0.2 * 10 / 100))
+    assert next_beta(PPOConfig(beta=0.2), 0.2, record, episodes=10) == 0.2
+
+
+def test_bandit_noise_has_the_stated_size() -> None:
+    world = Bandit(torch.tensor([1.0, 3.0]), batch_size=10_000, noise=0.25)
+    world.begin(seeded())
+    paid = world.step(torch.ones(10_000, dtype=torch.long), seeded()).rewards
+    assert paid.mean().item() == pytest.approx(3, abs=0.02) and paid.std().item() == pytest.approx(
+        0.25, rel=0.05
+    )

@@ -19,7 +19,7 @@ from torch import Tensor
 from rlbase.envs import Bandit, chain
 from rlbase.policies import TabularPolicy, for_env
 from rlbase.train import PPOConfig, ReinforceConfig, ppo, reinforce, trpo
-from rlbase.train.checkpoint import load_tree, save_tree
+from rlbase.train.checkpoint import Checkpoint, load_tree, save_tree
 
 NAMES = list(UPDATES)
 
@@ -240,6 +240,17 @@ def test_truncated_file(keep: float, tmp_path: Path) -> None:
     path.write_bytes(whole[: int(keep * len(whole) if isinstance(keep, float) else keep)])
     with pytest.raises(ValueError, match="checkpoint .* is torn or no safetensors file"):
         next(build("bandit", path)[0])
+
+
+def test_settings_that_only_one_side_knows(tmp_path: Path) -> None:
+    path, layer = tmp_path / "run.safetensors", torch.nn.Linear(1, 1)
+    Checkpoint(path, (layer,), config={"a": 1, "gone": 2}).save({"update": 1})
+    for config, sentence in (
+        ({"a": 1}, "gone=2, now it is None"),
+        ({"a": 1, "gone": 2, "new": 3}, "new=None, now"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            Checkpoint(path, (layer,), config=config).restore({})
 
 
 def test_flipped_bits(tmp_path: Path) -> None:
