@@ -145,3 +145,20 @@ def one_of(where: str, name: str, value: object, choices: tuple[object, ...]) ->
     if value not in choices:
         listed = ", ".join(repr(c) for c in choices)
         raise ValueError(f"{where}: {name} must be one of {listed}, got {value!r}.")
+
+
+def same_settings(where: str, mine: dict[str, Any], stored: dict[str, Any]) -> None:
+    """Raise ``ValueError`` naming the first setting of a world that a saved state knows differently.
+
+    >>> same_settings("Bandit", {"noise": 0.0}, {"noise": 0.5, "returns": []})
+    Traceback (most recent call last):
+    ValueError: Bandit: the saved state belongs to another world, its noise was 0.5 and is 0.0 here.
+    """
+    for name, value in mine.items():
+        other = stored.get(name)
+        if not isinstance(value, Tensor):
+            if value != other:
+                told = f"its {name} was {other!r} and is {value!r} here"
+                raise ValueError(f"{where}: the saved state belongs to another world, {told}.")
+        elif not isinstance(other, Tensor) or value.shape != other.shape or (value != other).any():
+            raise ValueError(f"{where}: the saved state belongs to another world, its {name} are not these.")

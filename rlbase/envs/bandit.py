@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rlbase.types import Discrete, Step
-from rlbase.validate import a_tensor, choices, finite, in_range, whole
+from rlbase.validate import a_tensor, choices, finite, in_range, same_settings, whole
 
 
 class Bandit:
@@ -74,9 +74,13 @@ class Bandit:
     def stack(self, observations: list[Tensor]) -> Tensor:
         return torch.stack(observations, 1)
 
+    def _settings(self) -> dict[str, Any]:
+        return {"rewards": self.rewards.cpu(), "noise": self.noise, "batch_size": self.batch_size}
+
     def state(self) -> dict[str, Any]:
-        return {"returns": list(self.returns)}
+        return {**self._settings(), "returns": list(self.returns)}
 
     def load_state(self, state: dict[str, Any]) -> None:
+        same_settings("Bandit", self._settings(), state)
         self.returns.clear()
         self.returns.extend(state["returns"])

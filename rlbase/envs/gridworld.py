@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rlbase.envs.episodes import EpisodeLog
 from rlbase.types import Discrete, Step
-from rlbase.validate import a_tensor, choices, finite, has_shape, in_range, whole
+from rlbase.validate import a_tensor, choices, finite, has_shape, in_range, same_settings, whole
 
 
 class TabularMDP:
@@ -87,11 +87,21 @@ class TabularMDP:
     def stack(self, observations: list[Tensor]) -> Tensor:
         return torch.stack(observations, 1)
 
+    def _settings(self) -> dict[str, Any]:
+        tables = {
+            "transitions": self.transitions,
+            "rewards": self.rewards,
+            "terminal states": self.is_terminal,
+        }
+        return {**tables, "start": self.start, "time_limit": self.time_limit}
+
     def state(self) -> dict[str, Any]:
-        return {"log": self.log.state(), "states": self._states.clone(), "clock": self._clock.clone()}
+        now = {"log": self.log.state(), "states": self._states.clone(), "clock": self._clock.clone()}
+        return {**self._settings(), **now}
 
     def load_state(self, state: dict[str, Any]) -> None:
         has_shape("TabularMDP.load_state", "states", state["states"], (self.batch_size,))
+        same_settings("TabularMDP", self._settings(), state)
         self.log.load_state(state["log"])
         self._states, self._clock = state["states"].clone(), state["clock"].clone()
 

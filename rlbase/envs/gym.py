@@ -6,6 +6,7 @@ Left out on purpose: observation and reward normalisation, frame stacks, async w
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from rlbase.envs.episodes import EpisodeLog
 from rlbase.types import Box, Discrete, Step
-from rlbase.validate import choices, has_shape, whole
+from rlbase.validate import choices, has_shape, same_settings, whole
 
 
 class GymEnv:
@@ -57,6 +58,7 @@ class GymEnv:
                 f"GymEnv: {name} must reset on the next step, not with autoreset_mode {mode.name}."
             )
         self.name, self.batch_size = name, batch_size
+        self._options = re.sub(r" at 0x\w+", "", repr(options or {}))  # an address is no setting
         self.observation_space = _space(name, "observation", self.vector.single_observation_space)
         self.action_space = _space(name, "action", self.vector.single_action_space)
         self.log = EpisodeLog(batch_size)
@@ -108,13 +110,14 @@ class GymEnv:
 
     def state(self) -> dict[str, Any]:
         taken = torch.from_numpy(np.stack(self._actions)) if self._actions else torch.zeros(0)
-        who = {"name": self.name, "batch_size": self.batch_size}
+        who = {"name": self.name, "batch_size": self.batch_size, "options": self._options}
         return {**who, "seed": self._seed, "actions": taken, "returns": list(self.returns)}
 
     def load_state(self, state: dict[str, Any]) -> None:
         if (state["name"], state["batch_size"]) != (self.name, self.batch_size):
             theirs, mine = f"{state['batch_size']} x {state['name']}", f"{self.batch_size} x {self.name}"
             raise ValueError(f"GymEnv: the state of {theirs} does not fit {mine}.")
+        same_settings("GymEnv", {"options": self._options}, state)
         self._seed, self._actions, self.log = state["seed"], [], EpisodeLog(self.batch_size)
         if self._seed is not None:
             self._obs = self._observe(self.vector.reset(seed=self._seed)[0])

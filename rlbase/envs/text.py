@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rlbase.types import Discrete, Prompt, Step
-from rlbase.validate import has_shape, in_range, whole
+from rlbase.validate import has_shape, in_range, same_settings, whole
 
 
 class Tokenizer(Protocol):
@@ -192,9 +193,15 @@ class TextEnv:
     def stack(self, observations: list[Any]) -> Prompt:
         return observations[0]  # the later ones are the actions themselves
 
+    def _settings(self) -> dict[str, Any]:
+        sizes = {"max_new_tokens": self.horizon, "batch_size": self.batch_size, "group_size": self.group_size}
+        told = zlib.crc32(repr(self._encoded).encode())  # of all prompts, which may be many
+        return {**sizes, "missing_eos_penalty": self.missing_eos_penalty, "checksum of prompts": told}
+
     def state(self) -> dict[str, Any]:
-        return {"returns": list(self.returns)}
+        return {**self._settings(), "returns": list(self.returns)}
 
     def load_state(self, state: dict[str, Any]) -> None:
+        same_settings("TextEnv", self._settings(), state)
         self.returns.clear()
         self.returns.extend(state["returns"])

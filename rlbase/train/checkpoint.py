@@ -98,7 +98,7 @@ def _checksum(packed: str, tensors: dict[str, Tensor]) -> str:
     """CRC-32 over the header's tree and every tensor: safetensors itself does not notice a flipped bit."""
     total = zlib.crc32(packed.encode())
     for name in sorted(tensors):
-        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), total)
+        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, total)
     return f"{total:08x}"
 
 

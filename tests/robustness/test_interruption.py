@@ -16,7 +16,7 @@ import torch
 from runs import UPDATES, build, equal, fingerprint
 from torch import Tensor
 
-from rlbase.envs import Bandit, chain
+from rlbase.envs import Bandit, CharTokenizer, GymEnv, TextEnv, chain
 from rlbase.policies import TabularPolicy, for_env
 from rlbase.train import PPOConfig, ReinforceConfig, ppo, reinforce, trpo
 from rlbase.train.checkpoint import Checkpoint, load_tree, save_tree
@@ -380,6 +380,45 @@ def test_a_world_that_does_not_fit_leaves_the_policy_alone(tmp_path: Path) -> No
     with pytest.raises(ValueError, match=r"TabularMDP.load_state: states must have shape \[8\], got \[4\]"):
         next(reinforce(fresh, chain(5, batch_size=8), checkpoint=path, **steps))
     assert not fresh.logits.any() and config.updates == 2
+
+
+def text_of(prompts: list[str], **sizes: Any) -> TextEnv:
+    settings: dict[str, Any] = {"max_new_tokens": 2, "batch_size": 4, **sizes}
+    return TextEnv(prompts, CharTokenizer("ab"), lambda p, r: [0.0] * len(r), **settings)
+
+
+@pytest.mark.parametrize(
+    ("begun", "resumed", "sentence"),
+    [
+        (
+            lambda: Bandit(torch.zeros(2)),
+            lambda: Bandit(torch.ones(2)),
+            "Bandit: .* its rewards are not these",
+        ),
+        (
+            lambda: Bandit(torch.zeros(2)),
+            lambda: Bandit(torch.zeros(2), noise=1.0),
+            "noise was 0.0 and is 1.0",
+        ),
+        (lambda: chain(5), lambda: chain(5, slip=0.1), "TabularMDP: .* its transitions are not these"),
+        (lambda: chain(5), lambda: chain(5, time_limit=3), "its time_limit was None and is 3 here"),
+        (
+            lambda: GymEnv("Pendulum-v1", batch_size=1),
+            lambda: GymEnv("Pendulum-v1", batch_size=1, options={"g": 5.0}),
+            "GymEnv: .* its options was '{}' and is ",
+        ),
+        (lambda: text_of(["a"]), lambda: text_of(["b"]), "TextEnv: .* its checksum of prompts was"),
+        (lambda: text_of(["a"]), lambda: text_of(["a"], group_size=2), "its group_size was 1 and is 2 here"),
+    ],
+)
+def test_a_world_of_the_same_shape_but_other_rules(
+    begun: Any, resumed: Any, sentence: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "world.safetensors"
+    Checkpoint(path, (begun(),), config={}).save({})
+    Checkpoint(path, (begun(),), config={}).restore({})  # the same rules in a new object are welcome
+    with pytest.raises(ValueError, match=sentence):
+        Checkpoint(path, (resumed(),), config={}).restore({})
 
 
 def test_updates_may_grow(tmp_path: Path) -> None:
