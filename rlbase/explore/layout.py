@@ -94,7 +94,10 @@ def _frame(panel: Panel, axes: Axes, y_ticks: list[tuple[float, str]]) -> list[S
         for value, text in ticks:
             x = axes.x(value)
             shapes.append(Poly(((x, bottom), (x, bottom + 4)), "soft"))
-            shapes.append(Words(x, bottom + 18, text, color="soft", anchor="middle"))
+            middle = min(
+                x, right + 12 - len(text) * 6 * CHAR
+            )  # a picture ends 14 pixels right of its last axis
+            shapes.append(Words(middle, bottom + 18, text, color="soft", anchor="middle"))
     shapes.append(Poly(((axes.left, bottom), (right, bottom)), "soft"))
     if panel.x_label:
         shapes.append(Words(right, bottom + 38, panel.x_label, color="soft", anchor="end"))

@@ -198,7 +198,10 @@ class LiveRun(W.VBox):
                 "LiveRun: Start needs a notebook's event loop; in a script use watch()."
             ) from None
         if self._stream is None:
-            self._stream = self.start(**self._values())
+            try:
+                self._stream = self.start(**self._values())
+            except Exception as fault:
+                return self._failed(fault)
         self.running = True
         self._task = loop.create_task(self._run())
 
@@ -238,9 +241,12 @@ class LiveRun(W.VBox):
                 # Not sleep(0): the messages of the page come through sockets, which need a turn of the loop.
                 await asyncio.sleep(0.01)
         except Exception as fault:
-            self.running = False
-            words = html.escape(str(fault).split("\n")[0] or type(fault).__name__)
-            self._status.value = f'<span class="rlbase-error" role="alert">{words}</span>'
+            self._failed(fault)
+
+    def _failed(self, fault: Exception) -> None:
+        self.running = False
+        words = html.escape(str(fault).split("\n")[0] or type(fault).__name__)
+        self._status.value = f'<span class="rlbase-error" role="alert">{words}</span>'
 
     def __repr__(self) -> str:
         return f"LiveRun({', '.join(m if isinstance(m, str) else ' and '.join(m) for m in self.metrics)})"

@@ -118,6 +118,12 @@ def test_every_shape_of_a_panel_stays_on_the_picture() -> None:
             assert shape.width >= 0 and shape.height >= 0
 
 
+def test_the_last_number_of_an_axis_is_not_cut_off() -> None:
+    scene = Scene([Panel([Line([1, 100_000], [0, 1])], x_log=True)])
+    last = next(s for s in layout(scene) if isinstance(s, Words) and s.text == "100,000")
+    assert last.x + 0.59 * last.size * len(last.text) / 2 <= scene.width - 1
+
+
 def test_bars_start_at_zero_and_are_as_tall_as_their_numbers() -> None:
     boxes = [s for s in layout(Scene([Panel([Bars([1, 2, -1])], categories="abc")])) if isinstance(s, Box)]
     one, two, minus = boxes

@@ -137,8 +137,14 @@ def test_live_run_ends_by_itself_and_tells_a_fault() -> None:
         yield {"update": 1, "loss": 1.0}
         raise ValueError("the reward is <NaN>")
 
+    def refused() -> Iterator[dict[str, float]]:
+        raise ValueError("no such world")
+
     async def session() -> tuple[LiveRun, LiveRun]:
         good, bad = LiveRun(lambda: trainer(5), ["old_kl"]), LiveRun(faulty, ["loss"])
+        never = LiveRun(lambda: refused(), ["loss"])
+        never._press_start()
+        assert "no such world" in never._status.value and not never.running
         good._press_start()
         bad._press_start()
         await until(lambda: not good.running and not bad.running)
