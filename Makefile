@@ -7,6 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 ARGS ?=
+FIRST := notebooks/00_start_here.ipynb
 # In a container one is root, which JupyterLab otherwise refuses.
 ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 # Test files run side by side; small tensors are fastest on one thread each.
@@ -41,7 +42,8 @@ install: $(STAMP) ## create .venv and install the tested versions
 # Left to itself, JupyterLab would show only the folder of the notebook it opens, and student/ could not be reached.
 lab: $(STAMP) ## open JupyterLab on the first notebook; pass options with ARGS="--no-browser --port=8899"
 	@[ -d student ] || $(BIN)/python -m rlbase.lab student --out student
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab $(ALLOW_ROOT) --ServerApp.root_dir="$(CURDIR)" $(ARGS) notebooks/00_start_here.ipynb
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab $(ALLOW_ROOT) --ServerApp.root_dir="$(CURDIR)" \
+	  --LabApp.default_url=/lab/tree/$(FIRST) $(ARGS) $(FIRST)
 
 test: lint types imports unit notebooks browser ## everything: lint, types, imports, tests, notebooks, browser
 	@$(BIN)/python tests/summary.py

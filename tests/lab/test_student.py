@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +217,11 @@ def test_real_copies_are_valid_and_hold_no_solution(path: Path) -> None:
         ):
             assert block.strip() not in text
     assert "SOLUTION" not in text
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_lab_serves_the_folder_that_holds_the_copies() -> None:
+    recipe = subprocess.run(
+        ["make", "-n", "lab", "ARGS=--port=1"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert f'--ServerApp.root_dir="{ROOT}"' in recipe and "--port=1 notebooks/00_start_here.ipynb" in recipe
