@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import json
 import re
@@ -225,3 +226,23 @@ def test_make_lab_serves_the_folder_that_holds_the_copies() -> None:
         ["make", "-n", "lab", "ARGS=--port=1"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     assert f'--ServerApp.root_dir="{ROOT}"' in recipe and "--port=1 notebooks/00_start_here.ipynb" in recipe
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_later_cell_falls_over_an_exercise_left_open(path: Path) -> None:
+    cells = [c for c in student_copy(json.loads(path.read_text()))["cells"] if c["cell_type"] == "code"]
+    trees = [(c, ast.parse("".join(c["source"]).rstrip(";\n "))) for c in cells]
+    stubs = {
+        node.name
+        for cell, tree in trees
+        if "exercise" in cell["metadata"].get("tags", [])
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+    }
+    for cell, tree in trees:
+        calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+        safe = {id(a) for n in calls if getattr(n.func, "id", "") in ("check", "usable") for a in n.args}
+        used = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id in stubs and id(n) not in safe]
+        assert not used, (
+            f"{cell['id']} uses {used[0].id}, which is still a stub: pass it through usable() first"
+        )
