@@ -146,6 +146,8 @@ explained_variance = Exercise(
          lambda v, r: 1 - (r - v).var() / v.var()),
         ("You used the squared error: take the variance of the residual, which forgives a constant offset.",
          lambda v, r: 1 - (r - v).square().mean() / r.var(correction=0)),
+        ("You used the squared error: take the variance of the residual, which forgives a constant offset.",
+         lambda v, r: 1 - (r - v).square().mean() / r.var()),
         ("This is the squared correlation: it forgives a wrong scale too, and never goes below 0.",
          lambda v, r: torch.corrcoef(torch.stack([v, r]))[0, 1] ** 2),
         ("You divided standard deviations: divide variances.", lambda v, r: 1 - (r - v).std() / r.std()),
