@@ -529,3 +529,28 @@ def test_bandit_noise_has_the_stated_size() -> None:
     assert paid.mean().item() == pytest.approx(3, abs=0.02) and paid.std().item() == pytest.approx(
         0.25, rel=0.05
     )
+
+
+def test_returns_and_explained_variance_by_hand() -> None:
+    policy, critic, world = parts("table")
+    critic.values.data = torch.tensor([0.3, -0.2, 0.5, 0.1, 0.9])
+    rolled = rollout(policy, world, steps=12, generator=seeded())
+    config = PPOConfig(whiten_advantages=False)
+    batch, record = prepare(rolled, policy, world, config, 0.0, critic, None)
+    values = critic.values.detach()[rolled.obs[:, :-1]][rolled.mask]  # type: ignore[index]
+    returns = gae_of(rolled, critic, config)[rolled.mask] + values
+    assert batch.returns is not None
+    torch.testing.assert_close(batch.returns[:, 0], returns)
+    explained = 1 - (returns - values).var(correction=0) / returns.var(correction=0)
+    assert record["explained_variance"] == pytest.approx(explained.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("setting", ["gamma", "lam"])
+def test_trpo_hears_its_discount_and_trace(setting: str) -> None:
+    found = []
+    for value in (0.2, 0.9):
+        policy, critic, world = parts("table")
+        critic.values.data = torch.tensor([0.3, -0.2, 0.5, 0.1, 0.9])
+        list(trpo(policy, world, TRPOConfig(updates=1, steps=12, **{setting: value}), critic=critic))
+        found.append(weights(policy)[0])
+    assert not torch.allclose(found[0], found[1])
