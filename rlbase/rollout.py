@@ -62,7 +62,15 @@ def rollout(policy: Policy, env: Env, *, steps: int | None = None, generator: to
 
 @torch.no_grad()
 def rescore(policy: Policy, batch: Rollout) -> Tensor:
-    """Log-probabilities ``[B, T]`` that ``policy`` gives to the choices of a rollout, without gradient."""
+    """Log-probabilities ``[B, T]`` that ``policy`` gives to the choices of a rollout, without gradient.
+
+    >>> from rlbase.envs import Bandit
+    >>> from rlbase.policies import TabularPolicy
+    >>> policy, generator = TabularPolicy(1, 2), torch.Generator().manual_seed(0)
+    >>> batch = rollout(policy, Bandit(torch.tensor([0.0, 1.0]), batch_size=4), generator=generator)
+    >>> torch.equal(rescore(policy, batch), batch.logp)
+    True
+    """
     return policy.evaluate(batch.obs, batch.actions)[0]
 
 

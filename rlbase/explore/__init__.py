@@ -13,8 +13,9 @@ from rlbase.explore.live import (
     slider,
     toggle,
 )
+from rlbase.explore.live_run import LiveRun
 from rlbase.explore.scene import COLOURS, Band, Bars, Cells, Line, Note, Panel, Points, Scene
-from rlbase.explore.training import LiveRun, compare, curves, watch
+from rlbase.explore.training import compare, curves, watch
 
 __all__ = [
     "COLOURS",

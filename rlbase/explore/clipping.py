@@ -60,75 +60,65 @@ def clip_scene(
     learning_rate: float = 0.15,
 ) -> Scene:
     """The surrogate with its two pieces, and the ratio of a policy that climbs it for some epochs."""
+    at, slope = (x.item() for x in surrogate(torch.tensor([ratio], dtype=torch.float64), advantage, clip))
+    with_clip = walk(clip, advantage, epochs, learning_rate)
+    without = walk(None, advantage, epochs, learning_rate)
+    reached, inside = with_clip[-1], 1 - clip <= with_clip[-1] <= 1 + clip
+    pull = "no slope: nothing pulls ρ any more" if slope == 0 else f"slope {number(slope)}"
+    outside = "" if inside else " (outside 1 ± ε: the clip ends the pull, it does not hold the ratio)"
+    caption = (
+        f"At ρ = {number(ratio)} the objective is {number(at)}, {pull}. "
+        f"After {epochs} step{'s'[: epochs != 1]} ρ = {reached:.3f} with the clip{outside}, "
+        f"{without[-1]:.3f} without."
+    )
+    panels = [_pieces(clip, advantage, ratio, at, slope, reached, epochs), _climb(clip, with_clip, without)]
+    return Scene(panels, caption, width=860, height=350)
+
+
+def _pieces(
+    clip: float, advantage: float, ratio: float, at: float, slope: float, reached: float, epochs: int
+) -> Panel:
+    """The two linear pieces, their smaller one, its slope at ``ratio``, and where the optimiser stopped."""
     grid = torch.linspace(0.01, LARGEST, 250, dtype=torch.float64)
     value, _ = surrogate(grid, advantage, clip)
-    at, slope = surrogate(torch.tensor([ratio], dtype=torch.float64), advantage, clip)
-    clipped_path, free_path = (
-        walk(clip, advantage, epochs, learning_rate),
-        walk(None, advantage, epochs, learning_rate),
-    )
-    reached, free = clipped_path[-1], free_path[-1]
     landed, _ = surrogate(torch.tensor([reached], dtype=torch.float64), advantage, clip)
-    low, high = 1 - clip, 1 + clip
-    run = [ratio - 0.22, ratio + 0.22]
-    curve = Panel(
-        [
-            Band([low, high], [-3, -3], [3, 3], "other"),
-            Line([0, LARGEST], [0, LARGEST * advantage], "reference", "ρA", dashed=True, width=1.8),
-            Line(
-                [0, low, high, LARGEST],
-                [advantage * r for r in (low, low, high, high)],
-                "other",
-                "clip(ρ)A",
-                True,
-                1.8,
-            ),
-            Line(grid.tolist(), value.tolist(), "policy", "PPO: the smaller", width=3),
-            Line(run, [at.item() + slope.item() * (x - ratio) for x in run], "reward", "slope at ρ", width=3),
-            Points([ratio], [at.item()], "reward", size=5.5),
-            Points(
-                [min(reached, LARGEST)],
-                [landed.item()],
-                "policy",
-                f"after {epochs} steps",
-                size=7,
-                hollow=True,
-            ),
-        ],
+    low, high, run = 1 - clip, 1 + clip, [ratio - 0.22, ratio + 0.22]
+    flat, stopped = [advantage * r for r in (low, low, high, high)], f"after {epochs} steps"
+    marks = [
+        Band([low, high], [-3, -3], [3, 3], "other"),
+        Line([0, LARGEST], [0, LARGEST * advantage], "reference", "ρA", dashed=True, width=1.8),
+        Line([0, low, high, LARGEST], flat, "other", "clip(ρ)A", True, 1.8),
+        Line(grid.tolist(), value.tolist(), "policy", "PPO: the smaller", width=3),
+        Line(run, [at + slope * (x - ratio) for x in run], "reward", "slope at ρ", width=3),
+        Points([ratio], [at], "reward", size=5.5),
+        Points([min(reached, LARGEST)], [landed.item()], "policy", stopped, size=7, hollow=True),
+    ]
+    return Panel(
+        marks,
         "PPO's objective for one choice",
         "probability ratio ρ = π / π_old",
         "objective (higher is better)",
         x_range=(0, LARGEST),
         y_range=(-3, 3),
     )
-    steps = list(range(epochs + 1))
-    path = Panel(
-        [
-            Band([0, max(epochs, 1)], [low, low], [high, high], "other", "1 ± ε"),
-            Line(steps, free_path, "wrong", "no clip", width=2),
-            Line(steps, clipped_path, "policy", "clip", width=2.5),
-            Points(steps[-1:], [free], "wrong", size=5),
-            Points(steps[-1:], [reached], "policy", size=5),
-            Note(0, 3.6, f"ρ can reach {number(1 / OLD_PROB)} at most", "reference"),
-        ],
-        "A policy climbing it",
-        "gradient steps on the same choice",
-        "probability ratio ρ",
-        x_range=(0, max(epochs, 1)),
-        y_range=(0, 4),
-        weight=0.8,
+
+
+def _climb(clip: float, with_clip: list[float], without: list[float]) -> Panel:
+    """The ratio after each gradient step, with the clip and without."""
+    epochs = len(with_clip) - 1
+    steps, width = list(range(epochs + 1)), max(epochs, 1)
+    marks = [
+        Band([0, width], [1 - clip] * 2, [1 + clip] * 2, "other", "1 ± ε"),
+        Line(steps, without, "wrong", "no clip", width=2),
+        Line(steps, with_clip, "policy", "clip", width=2.5),
+        Points(steps[-1:], without[-1:], "wrong", size=5),
+        Points(steps[-1:], with_clip[-1:], "policy", size=5),
+        Note(0, 4.25, f"ρ can reach {number(1 / OLD_PROB)} at most", "reference"),
+    ]
+    title, x_label = "A policy climbing it", "gradient steps on the same choice"
+    return Panel(
+        marks, title, x_label, "probability ratio ρ", x_range=(0, width), y_range=(0, 4.5), weight=0.8
     )
-    pull = "no slope: nothing pulls ρ any more" if slope.item() == 0 else f"slope {number(slope.item())}"
-    outside = (
-        ""
-        if low <= reached <= high
-        else " (outside 1 ± ε: the clip ends the pull, it does not hold the ratio)"
-    )
-    caption = (
-        f"At ρ = {number(ratio)} the objective is {number(at.item())}, {pull}. "
-        f"After {epochs} steps ρ = {reached:.3f} with the clip{outside}, {free:.3f} without."
-    )
-    return Scene([curve, path], caption, width=860, height=350)
 
 
 def clip_explorer() -> Explorable:

@@ -28,6 +28,8 @@ class Poly:
 
 @dataclass(frozen=True)
 class Box:
+    """A rectangle with rounded corners, from its upper left one."""
+
     x: float
     y: float
     width: float
@@ -39,6 +41,8 @@ class Box:
 
 @dataclass(frozen=True)
 class Dot:
+    """A circle around ``(x, y)``, filled or hollow."""
+
     x: float
     y: float
     radius: float

@@ -111,17 +111,29 @@ def with_picture(bundle: Any, scene: Scene, text: str) -> tuple[dict, dict]:
 def slider(
     value: float, low: float, high: float, *, step: float, label: str, form: str = ".2f"
 ) -> W.FloatSlider:
-    """A slider over ``low..high``; arrow keys move it by ``step``."""
+    """A slider over ``low..high``; arrow keys move it by ``step``.
+
+    >>> slider(0.2, 0.0, 1.0, step=0.1, label="clip").value
+    0.2
+    """
     return W.FloatSlider(value, min=low, max=high, step=step, description=label, readout_format=form)
 
 
 def int_slider(value: int, low: int, high: int, *, label: str, step: int = 1) -> W.IntSlider:
-    """A slider over whole numbers."""
+    """A slider over whole numbers.
+
+    >>> int_slider(3, 1, 9, label="epochs").value
+    3
+    """
     return W.IntSlider(value, min=low, max=high, step=step, description=label)
 
 
 def log_slider(value: float, low: float, high: float, *, label: str, steps: int = 20) -> W.FloatLogSlider:
-    """A slider that moves by equal factors, ``steps`` of them to a factor of ten."""
+    """A slider that moves by equal factors, ``steps`` of them to a factor of ten.
+
+    >>> log_slider(0.5, 0.01, 10.0, label="beta").value
+    0.5
+    """
     from math import log10
 
     return W.FloatLogSlider(
@@ -136,22 +148,38 @@ def log_slider(value: float, low: float, high: float, *, label: str, steps: int 
 
 
 def choice(value: Any, options: Any, *, label: str) -> W.Dropdown:
-    """A drop-down list; ``options`` are values or (label, value) pairs."""
+    """A drop-down list; ``options`` are values or (label, value) pairs.
+
+    >>> choice("k1", ["k1", "k2", "k3"], label="estimator").value
+    'k1'
+    """
     return W.Dropdown(options=options, value=value, description=label)
 
 
 def buttons(value: Any, options: Any, *, label: str) -> W.ToggleButtons:
-    """A few alternatives side by side."""
+    """A few alternatives side by side.
+
+    >>> buttons(1, [("good", 1), ("bad", -1)], label="advantage").value
+    1
+    """
     return W.ToggleButtons(options=options, value=value, description=label)
 
 
 def toggle(value: bool, *, label: str) -> W.Checkbox:
-    """On or off."""
+    """On or off.
+
+    >>> toggle(True, label="whiten").value
+    True
+    """
     return W.Checkbox(value, description=label, indent=False)
 
 
 def play(value: int, low: int, high: int, *, label: str, interval_ms: int = 120) -> W.Play:
-    """A play button that counts from ``low`` to ``high``."""
+    """A play button that counts from ``low`` to ``high``.
+
+    >>> play(0, 0, 20, label="epochs").max
+    20
+    """
     return W.Play(value=value, min=low, max=high, interval=interval_ms, description=label)
 
 

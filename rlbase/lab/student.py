@@ -188,9 +188,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="rlbase.lab student", description="Write student copies of the notebooks."
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for the copies, for example student"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the copies, for example student")
     parser.add_argument("--source", type=Path, default=Path("notebooks"), help="folder of the notebooks")
     parser.add_argument("--force", action="store_true", help="overwrite copies that were edited")
     options = parser.parse_args(arguments)

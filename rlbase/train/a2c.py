@@ -1,6 +1,7 @@
 """A2C: REINFORCE whose baseline a critic learns, and which bootstraps from it instead of waiting for the end.
 
-One gradient step per short rollout. Left out of the paper: the asynchronous workers, which were there for speed.
+One gradient step per short rollout. Different from the paper: no asynchronous workers, which were
+there for speed, and Adam instead of RMSProp.
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ from rlbase.validate import in_range
 
 @dataclass(frozen=True)
 class LanguageModelConfig:
+    """Settings of `language_model`."""
+
     batch_size: int = 64  # texts in one update
     learning_rate: float = 3e-3  # AdamW's peak; falls to zero along a cosine
     warmup: int = 100  # updates in which the learning rate rises from zero

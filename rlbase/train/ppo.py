@@ -53,7 +53,7 @@ class PPOConfig:
     advantage: str = "gae"
     """``gae``, ``returns``, ``leave_one_out`` (RLOO) or ``group`` (GRPO)."""
     whiten_advantages: bool = True
-    """Mean 0 and standard deviation 1 over the choices of a batch."""
+    """Mean 0 and standard deviation 1 over a batch; RLOO and GRPO as published go without."""
     whiten_rewards: bool = False
     """Unit standard deviation over the choices of a batch, mean kept."""
     clip: float = 0.2
@@ -73,7 +73,7 @@ class PPOConfig:
     beta: float = 0.0
     """Price of a nat of KL(policy || reference)."""
     kl_placement: str = "reward"
-    """``reward`` (detached, where it belongs) or ``k1_loss``, ``k2_loss``, ``k3_loss``."""
+    """``reward`` (detached, right also for sequences) or ``k1_loss``, ``k2_loss``, ``k3_loss`` (per choice)."""
     kl_target: float | None = None
     """Nats per row that an adaptive ``beta`` steers to; None keeps it fixed."""
     kl_rule: str = "ziegler"
@@ -113,7 +113,7 @@ class PPOConfig:
 LANGUAGE_MODEL = PPOConfig(
     minibatches=1, learning_rate=1e-5, gamma=1.0, value_coef=0.1, value_clip=0.2, max_grad_norm=1.0, beta=0.05
 )
-"""The settings of OpenAI's RLHF codes (Ziegler et al. 2019; Huang et al. 2024); vary with `dataclasses.replace`."""
+"""A start for text, after the values of OpenAI's RLHF code (Ziegler et al. 2019), for `dataclasses.replace`."""
 
 
 def ppo(

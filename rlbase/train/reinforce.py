@@ -2,6 +2,9 @@
 
 One gradient step per rollout, nothing reused, nothing clipped but the gradient's norm. The baseline is none, the batch
 mean, or the mean of the other rows.
+
+Different from the derivation: the factor gamma^t in front of each step is dropped, as everybody drops it, and the loss
+is a mean over choices instead of a sum over each row. In a world that goes on by itself nothing beyond the cut counts.
 """
 
 from __future__ import annotations

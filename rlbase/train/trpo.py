@@ -74,7 +74,8 @@ def trpo(
 ) -> Iterator[dict[str, float]]:
     r"""Trust-region policy optimisation, one record per update; ``old_kl`` in it never exceeds ``max_kl``.
 
-    Schulman et al. (2015), eq. 14 and appendix C. Without a critic the advantage is the centred reward-to-go.
+    Schulman et al. (2015), eq. 14 and appendix C. Without a critic the advantage is the
+    reward-to-go; sampled advantages are whitened.
 
     Raises:
         ValueError: contradictory settings, or a checkpoint of another run.
