@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import html
 import itertools
 import time
@@ -92,12 +93,13 @@ class LiveRun(W.VBox):
     def reset(self) -> None:
         """Forget the run, so that *Start* begins with a fresh policy."""
         self.running = False
-        close = getattr(self._stream, "close", None)
-        if close is not None:
-            close()
-        if self._task is not None:
-            self._task.cancel()
+        stream, task = self._stream, self._task
         self._stream, self._task, self.records = None, None, []
+        # ValueError: it is in the middle of an update, in another thread of the kernel, and ends after it.
+        with contextlib.suppress(ValueError):
+            getattr(stream, "close", lambda: None)()
+        if task is not None:
+            task.cancel()
         self.figure.show(self.scene)
         self._status.value = "Ready."
 
@@ -112,13 +114,13 @@ class LiveRun(W.VBox):
                 deadline = time.monotonic() + (self.throttle if self.records else 0)
                 ended = True
                 for record in stream:
+                    if stream is not self._stream:  # a control was moved meanwhile, and another run has begun
+                        return
                     self.records.append(record)
                     if time.monotonic() >= deadline:
                         ended = False
                         break
-                if (
-                    stream is not self._stream
-                ):  # a control was moved meanwhile: the next run is not ours to end
+                if stream is not self._stream:
                     return
                 if ended:
                     self.running = False

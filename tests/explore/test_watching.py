@@ -165,3 +165,25 @@ def test_a_saved_live_run_shows_its_first_updates() -> None:
     data, metadata = run._repr_mimebundle_()
     assert data["text/plain"] == "LiveRun(return_mean)" and data["image/png"].startswith("iVBOR")
     assert "from 0 to 6" in metadata["image/png"]["alt"] and not run.records
+
+
+def test_a_new_run_begins_while_the_old_one_is_in_the_middle_of_an_update() -> None:
+    """JupyterLab hands a slider's messages to another thread of the kernel, so a reset can come at any moment."""
+    import threading
+
+    inside, go_on = threading.Event(), threading.Event()
+
+    def start():
+        inside.set()
+        go_on.wait(5)
+        yield {"update": 1.0, "loss": 1.0}
+
+    run = LiveRun(start, ["loss"])
+    old = run._stream = start()
+    worker = threading.Thread(target=lambda: list(old))
+    worker.start()
+    assert inside.wait(5)
+    run.reset()  # closing a generator that is executing is a ValueError
+    go_on.set()
+    worker.join(5)
+    assert run._stream is None and run.records == [] and not run.running
