@@ -64,7 +64,7 @@ imports: $(STAMP) ## the import contract: imports point down only
 
 unit: $(STAMP) ## unit and property tests, doctests, hygiene of the repository and the notebooks
 	$(TEST_ENV) $(PYTEST) -n $(WORKERS) --dist loadscope --junitxml=.cache/tests/unit.xml \
-	  -m "not browser" --doctest-modules rlbase tests $(ARGS)
+	  -m "not browser" --doctest-modules --ignore-glob='*/conftest.py' rlbase tests $(ARGS)
 
 notebooks: $(STAMP) ## run every notebook and compare every output with the committed one
 	$(TEST_ENV) $(PYTEST) -n $(WORKERS) --dist loadscope --junitxml=.cache/tests/notebooks.xml \
