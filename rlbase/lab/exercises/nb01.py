@@ -130,6 +130,10 @@ bellman_backup = Exercise(
         ("You kept the best action only: give one number for each action, [S, A].",
          lambda p, r, v, g: _backup(p, r, v, g).amax(-1)),
         ("The reward is missing: add R[s, a].", lambda p, r, v, g: g * p @ v),
+        ("The axes of P are swapped: you summed over the state one comes from; where one lands is the last axis.",
+         lambda p, r, v, g: r + g * p.permute(2, 1, 0) @ v),
+        ("The axes of Q are swapped: a row for each state, a column for each action.",
+         lambda p, r, v, g: _backup(p, r, v, g).T),
     ),
 )
 

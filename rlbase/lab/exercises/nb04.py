@@ -196,6 +196,10 @@ gae = Exercise(
          lambda r, v, d, m, k: _gae(r, v, d, m, 0.0)),
         ("You subtracted the next value and added this one: delta = r + discount * V' - V.",
          lambda r, v, d, m, k: discounted(torch.where(m, r + d * v[:, :-1] - v[:, 1:], 0), torch.where(m, k * d, 0))),
+        ("You used V(s_t) twice: what follows is worth V(s_t+1), values[:, 1:].",
+         lambda r, v, d, m, k: discounted(torch.where(m, r + (d - 1) * v[:, :-1], 0), torch.where(m, k * d, 0))),
+        ("You used V(s_t+1) twice: subtract V(s_t), values[:, :-1].",
+         lambda r, v, d, m, k: discounted(torch.where(m, r + (d - 1) * v[:, 1:], 0), torch.where(m, k * d, 0))),
         (
             "The next value is not discounted.",
             lambda r, v, d, m, k: discounted(

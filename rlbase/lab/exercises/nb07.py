@@ -153,7 +153,10 @@ def _grams(text: str, n: int) -> list[tuple[str, ...]]:
 
 
 def _distinct(texts: list[str], n: int) -> float:
-    grams = [g for text in texts for g in _grams(text, n)]
+    return _share([g for text in texts for g in _grams(text, n)])
+
+
+def _share(grams: list[tuple[str, ...]]) -> float:
     return len(set(grams)) / len(grams)
 
 
@@ -198,6 +201,10 @@ distinct_n = Exercise(
         ("This is the repeated share: take it from 1.", lambda texts, n: 1 - _distinct(texts, n)),
         ("You counted letters: an n-gram is n *words* in a row.",
          lambda texts, n: _distinct([" ".join(t) for t in texts], n)),
+        ("You counted letters, blanks among them: split each text first, an n-gram is n *words* in a row.",
+         lambda texts, n: _distinct([" ".join(t.replace(" ", "_")) for t in texts], n)),
+        ("You counted the shorter pieces at the end of a text too: its last n-gram begins n words before the end.",
+         lambda texts, n: _share([tuple(t.split()[i : i + n]) for t in texts for i in range(len(t.split()))])),
         (
             "You cut texts into blocks of n words: n-grams overlap, one begins at every word.",
             lambda texts, n: (

@@ -161,6 +161,8 @@ WRONG = {
         ("without their probabilities", lambda p, r, v, g: r + g * torch.ones_like(p).matmul(v) / len(v)),
         ("best action only", lambda p, r, v, g: torch.tensor([max(row) for row in backup_loops(p, r, v, g)])),
         ("reward is missing", lambda p, r, v, g: g * (p @ v[:, None]).squeeze(-1)),
+        ("axes of P are swapped", lambda p, r, v, g: r + g * torch.einsum("san,s->na", p, v)),
+        ("axes of Q are swapped", lambda p, r, v, g: r.T + g * torch.einsum("san,n->as", p, v)),
     ],
     "predict-horizon": [
         ("leaves out the first reward", 9),

@@ -131,6 +131,16 @@ def no_bootstrap_at_reset(v, m, t):
     return v[:, t + 1] * (m[:, t + 1] if t + 1 < m.shape[1] else 1)
 
 
+def gae_two_values(rewards, discounts, mask, lam, twice):
+    """One value where the TD error needs two of them."""
+    advantages, a = torch.zeros_like(rewards), torch.zeros(len(rewards))
+    for t in range(rewards.shape[1] - 1, -1, -1):
+        delta = rewards[:, t] + discounts[:, t] * twice[:, t] - twice[:, t]
+        a = (delta + discounts[:, t] * lam * a) * mask[:, t]
+        advantages[:, t] = a
+    return advantages
+
+
 RIGHT = {
     "ppo-ratio": [
         lambda logp, old_logp: torch.exp(torch.sub(logp, old_logp.detach())),
@@ -203,6 +213,8 @@ WRONG = {
         ),
         ("TD error of one step", gae_variant(decay=lambda d, lam: 0.0)),
         ("next value is not discounted", gae_variant(value_discount=lambda d, lam: (d > 0).float())),
+        ("used V(s_t) twice", lambda r, v, d, m, lam: gae_two_values(r, d, m, lam, v[:, :-1])),
+        ("used V(s_t+1) twice", lambda r, v, d, m, lam: gae_two_values(r, d, m, lam, v[:, 1:])),
         ("sign is flipped", lambda r, v, d, m, lam: -gae_numpy(r, v, d, m, lam)),
         ("values are missing", lambda r, v, d, m, lam: gae_by_definition(r, 0 * v, d, m, lam)),
         ("Your function raised", lambda r, v, d, m, lam: r + d * v - v),

@@ -116,6 +116,18 @@ def distinct_over_words(texts, n):
     return len(found) / sum(len(t.split()) for t in texts)
 
 
+def distinct_letters(texts, n):
+    grams = [t[i : i + n] for t in texts for i in range(len(t) - n + 1)]
+    return len(set(grams)) / len(grams)
+
+
+def distinct_with_stumps(texts, n):
+    grams = []
+    for words in map(str.split, texts):
+        grams += [" ".join(words[i : i + n]) for i in range(len(words))]
+    return len(set(grams)) / len(grams)
+
+
 RIGHT = {
     "token-logp": [logp_cross_entropy, logp_loop, logp_shift_all],
     "reward-on-last": [place_diff, place_numpy, put(lambda n, length: [n - 1])],
@@ -175,6 +187,8 @@ WRONG = {
         ),
         ("repeated share", lambda texts, n: 1.0 - float(distinct_strings(texts, n))),
         ("counted letters", lambda texts, n: distinct_counter([" ".join(t) for t in texts], n)),
+        ("blanks among them", distinct_letters),
+        ("shorter pieces", distinct_with_stumps),
         ("raised ZeroDivisionError", lambda texts, n: np.mean([distinct_counter([t], n) for t in texts])),
     ],
 }
