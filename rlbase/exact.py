@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rlbase.validate import a_tensor, finite, has_shape, in_range, same_shape, whole
+from rlbase.validate import a_tensor, finite, has_shape, in_range, mdp_tables, same_shape, whole
 
 
 def _distribution(where: str, **named: Tensor) -> None:
@@ -211,14 +211,7 @@ def _check_policy(where: str, name: str, policy: Tensor, rewards: Tensor) -> Non
 
 
 def _mdp(where: str, transitions: Tensor, rewards: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
-    a_tensor(where, transitions=transitions, rewards=rewards)
-    if rewards.ndim != 2:
-        raise ValueError(f"{where}: rewards must be [S, A], got shape {list(rewards.shape)}.")
-    states, actions = rewards.shape
-    has_shape(where, "transitions", transitions, (states, actions, states))
-    finite(where, transitions=transitions, rewards=rewards)
-    if ((transitions.sum(-1) - 1).abs() > 1e-5).any() or (transitions < 0).any():
-        raise ValueError(f"{where}: every transitions[s, a] must be a distribution over next states.")
+    mdp_tables(where, transitions, rewards)
     in_range(where, "gamma", gamma, 0, 1)
     return transitions.double(), rewards.double()
 

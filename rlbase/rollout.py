@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rlbase.masked import last_choice
 from rlbase.types import Discrete, Env, Obs, Policy, Prompt, Rollout, Step
-from rlbase.validate import finite, has_shape, whole
+from rlbase.validate import columns, finite, has_shape, instance
 
 
 @torch.no_grad()
@@ -21,8 +21,8 @@ def rollout(policy: Policy, env: Env, *, steps: int | None = None, generator: to
     column at the end, what was seen after the last action.
 
     Raises:
-        ValueError: the world never finishes by itself and ``steps`` was not given or is below 1, or a reward is not
-            finite.
+        ValueError: the world never finishes by itself and ``steps`` was not given or is below 1, its rows do finish
+            and ``steps`` would cut them, or a reward is not finite.
 
     >>> from rlbase.envs import Bandit
     >>> from rlbase.policies import TabularPolicy
@@ -31,28 +31,25 @@ def rollout(policy: Policy, env: Env, *, steps: int | None = None, generator: to
     >>> batch.actions.shape, bool(batch.mask.all())
     (torch.Size([4, 1]), True)
     """
-    if steps is not None:
-        whole("rollout", "steps", steps, 1)
-    limit = steps if env.horizon is None else env.horizon
-    if limit is None:
-        raise ValueError("rollout: this world goes on by itself, say how many steps a rollout takes.")
+    instance("rollout", "generator", generator, torch.Generator)
+    limit = columns("rollout", steps, env.horizon)
     obs = env.begin(generator)
     state = policy.initial_state(obs)
     observations: list[Any] = [obs]
-    columns: list[tuple[Tensor, ...]] = []
+    done: list[tuple[Tensor, ...]] = []
     late = None
     while True:
         actions, logp, state = policy.step(obs, state, generator)
         step = env.step(actions, generator)
         obs, late = step.obs, step.late_rewards
         observations.append(obs)
-        columns.append((actions, logp, step.rewards, step.terminated, step.truncated, step.mask))
+        done.append((actions, logp, step.rewards, step.terminated, step.truncated, step.mask))
         # a column can be nothing but resets: then one more, so that there is something to learn from
-        over = len(columns) > limit or (len(columns) == limit and any(bool(c[5].any()) for c in columns))
+        over = len(done) > limit or (len(done) == limit and any(bool(c[5].any()) for c in done))
         if step.finished or over:
             break
     actions, logp, rewards, terminated, truncated, mask = (
-        torch.stack(column, 1) for column in zip(*columns, strict=True)
+        torch.stack(column, 1) for column in zip(*done, strict=True)
     )
     if late is not None:
         rewards = rewards + late[:, None] * last_choice(mask)
@@ -98,6 +95,7 @@ def enumerate_actions(
         raise TypeError(
             f"enumerate_actions: {type(env).__name__} cannot list its choices; use a Bandit, or rollout."
         )
+    columns("enumerate_actions", steps, env.horizon)
     env.begin(generator)
     contexts, actions, rewards = listing()
     obs = contexts[:, None].expand(-1, 2)
@@ -130,9 +128,10 @@ def check_policy(
 
     weights = list(getattr(policy, "parameters", list)())
     device = weights[0].device if weights else torch.device("cpu")
+    length = steps if env.horizon is None else None
 
     def stream() -> Rollout:
-        return rollout(policy, env, steps=steps, generator=torch.Generator(device).manual_seed(seed))
+        return rollout(policy, env, steps=length, generator=torch.Generator(device).manual_seed(seed))
 
     stream()  # so that the world has a state to go back to
     start = env.state()

@@ -9,6 +9,21 @@ import torch
 from torch import Tensor
 
 
+def instance(where: str, name: str, value: object, kind: type, *, optional: bool = False) -> None:
+    """Raise ``TypeError`` unless ``value`` is an object of type ``kind``, or None where that is allowed.
+
+    >>> instance("ppo", "generator", 0, torch.Generator, optional=True)
+    Traceback (most recent call last):
+    TypeError: ppo: generator must be a Generator or None, got 0.
+    """
+    if isinstance(value, kind) or (optional and value is None):
+        return
+    article = "an" if kind.__name__[0] in "AEIO" else "a"
+    wanted = f"{article} {kind.__name__}{' or None' if optional else ''}"
+    got = f"the class {value.__name__}" if isinstance(value, type) else f"{value!r:.60}"
+    raise TypeError(f"{where}: {name} must be {wanted}, got {got}.")
+
+
 def a_tensor(where: str, **named: Any) -> None:
     """Raise ``TypeError`` naming the first argument that is not a tensor.
 
@@ -133,6 +148,48 @@ def whole(where: str, name: str, value: int, low: int) -> None:
         raise TypeError(f"{where}: {name} must be a whole number, got {value!r}.")
     if value < low:
         raise ValueError(f"{where}: {name} must be at least {low}, got {value}.")
+
+
+def columns(where: str, steps: int | None, horizon: int | None) -> int:
+    """How many columns a rollout has at most; raise ``ValueError`` where that is not said, or said twice differently.
+
+    Rows that finish within ``horizon`` steps are paid when they finish, so fewer ``steps`` cannot be granted.
+
+    >>> columns("rollout", None, 5), columns("rollout", 64, 5), columns("rollout", 64, None)
+    (5, 5, 64)
+    >>> columns("rollout", 2, 5)
+    Traceback (most recent call last):
+    ValueError: rollout: this world's rows finish by themselves within 5 steps and are not cut; leave out steps=2.
+    """
+    if steps is not None:
+        whole(where, "steps", steps, 1)
+    if horizon is None:
+        if steps is None:
+            raise ValueError(f"{where}: this world goes on by itself, say how many steps a rollout takes.")
+        return steps
+    if steps is not None and steps < horizon:
+        raise ValueError(
+            f"{where}: this world's rows finish by themselves within {horizon} steps and are not cut; "
+            f"leave out steps={steps}."
+        )
+    return horizon
+
+
+def mdp_tables(where: str, transitions: Tensor, rewards: Tensor) -> None:
+    """Raise ``ValueError`` unless the tables ``[S, A, S]`` and ``[S, A]`` describe a finite Markov decision process.
+
+    >>> mdp_tables("chain", torch.full((1, 2, 1), 0.5), torch.zeros(1, 2))
+    Traceback (most recent call last):
+    ValueError: chain: every transitions[s, a] must be a distribution over next states.
+    """
+    a_tensor(where, transitions=transitions, rewards=rewards)
+    if rewards.ndim != 2:
+        raise ValueError(f"{where}: rewards must be [S, A], got shape {list(rewards.shape)}.")
+    states, actions = rewards.shape
+    has_shape(where, "transitions", transitions, (states, actions, states))
+    finite(where, transitions=transitions, rewards=rewards)
+    if ((transitions.sum(-1) - 1).abs() > 1e-5).any() or (transitions < 0).any():
+        raise ValueError(f"{where}: every transitions[s, a] must be a distribution over next states.")
 
 
 def one_of(where: str, name: str, value: object, choices: tuple[object, ...]) -> None:

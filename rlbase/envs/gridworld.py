@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rlbase.envs.episodes import EpisodeLog
 from rlbase.types import Discrete, Step
-from rlbase.validate import a_tensor, choices, finite, has_shape, in_range, same_settings, whole
+from rlbase.validate import choices, has_shape, in_range, mdp_tables, same_settings, whole
 
 
 class TabularMDP:
@@ -40,14 +40,8 @@ class TabularMDP:
         time_limit: int | None = None,
         batch_size: int = 16,
     ) -> None:
-        a_tensor("TabularMDP", transitions=transitions, rewards=rewards)
-        if rewards.ndim != 2:
-            raise ValueError(f"TabularMDP: rewards must be [S, A], got shape {list(rewards.shape)}.")
+        mdp_tables("TabularMDP", transitions, rewards)
         states, actions = rewards.shape
-        has_shape("TabularMDP", "transitions", transitions, (states, actions, states))
-        finite("TabularMDP", transitions=transitions, rewards=rewards)
-        if ((transitions.sum(-1) - 1).abs() > 1e-5).any() or (transitions < 0).any():
-            raise ValueError("TabularMDP: every transitions[s, a] must be a distribution over next states.")
         for state in (start, *terminal):
             in_range("TabularMDP", "start and terminal states", state, 0, states - 1)
         whole("TabularMDP", "batch_size", batch_size, 1)

@@ -485,8 +485,15 @@ def test_scores_are_paid_once_on_the_last_choice_and_silence_costs() -> None:
 
 
 def test_rows_that_finish_are_never_cut_before_they_are_paid() -> None:
-    batch = rollout(random_policy("gpt2", vocab_size=5), text_world(), steps=2, generator=seeded())
-    assert batch.rewards.any() and batch.terminated.any(1).all()
+    policy, world = random_policy("gpt2", vocab_size=5), text_world()
+    with pytest.raises(
+        ValueError, match="rows finish by themselves within 5 steps and are not cut; leave out"
+    ):
+        rollout(policy, world, steps=4, generator=seeded())
+    for steps in (None, 5, 64):  # what asks for no less than the rows may take contradicts nothing
+        batch = rollout(policy, world, steps=steps, generator=seeded())
+        assert batch.rewards.any() and batch.terminated.any(1).all()
+    check_policy(policy, world, steps=2)  # its steps are for worlds that go on
 
 
 def test_a_rollout_of_nothing_but_resets_goes_on() -> None:

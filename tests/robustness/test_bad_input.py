@@ -457,6 +457,23 @@ WORLDS: dict[str, Case] = {
         ValueError,
         "rollout: steps must be at least 1, got 0",
     ),
+    "a rollout that would cut rows that finish": (
+        lambda: rollout(
+            random_policy("gpt2", vocab_size=3), text(max_new_tokens=9), steps=8, generator=seeded()
+        ),
+        ValueError,
+        "rollout: this world's rows finish by themselves within 9 steps and are not cut; leave out steps=8",
+    ),
+    "an enumeration of zero steps": (
+        lambda: enumerate_actions(TabularPolicy(1, 2), BANDIT, steps=0, generator=seeded()),
+        ValueError,
+        "enumerate_actions: steps must be at least 1, got 0",
+    ),
+    "a seed for a generator": (
+        lambda: rollout(TabularPolicy(1, 2), BANDIT, generator=0),  # type: ignore[arg-type]
+        TypeError,
+        "rollout: generator must be a Generator, got 0",
+    ),
     "a rollout of half a step": (
         lambda: rollout(TabularPolicy(5, 2), chain(5), steps=0.5, generator=seeded()),  # type: ignore[arg-type]
         TypeError,
