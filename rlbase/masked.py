@@ -14,11 +14,14 @@ from torch import Tensor
 from rlbase.validate import boolean, same_shape
 
 
-def _check(where: str, x: Tensor, mask: Tensor) -> None:
+def _check(where: str, x: Tensor, mask: Tensor) -> bool:
+    """Whether every step is chosen, having refused what cannot be reduced."""
     same_shape(where, x=x, mask=mask)
     boolean(where, mask)
-    if not mask.any():
+    dense = mask.numel() > 0 and bool(mask.all())
+    if not dense and not mask.any():
         raise ValueError(f"{where}: the mask is empty, there is nothing to reduce.")
+    return dense
 
 
 def masked_sum(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:
@@ -54,7 +57,9 @@ def masked_mean(
     >>> masked_mean(x, mask, reduce=2).item()
     3.0
     """
-    _check("masked_mean", x, mask)
+    dense = _check("masked_mean", x, mask)
+    if dense and reduce in ("token", "sequence"):
+        return x.mean()  # the same number in one operation: the usual case of worlds without padding
     total = torch.where(mask, x, 0).sum(-1)
     if reduce == "token":
         return total.sum() / mask.sum()

@@ -84,6 +84,35 @@ class Rollout:
     weight: Tensor | None = None  # probability mass of each choice when actions were enumerated
 
 
+@dataclass(frozen=True)
+class Choices:
+    """Choices that somebody made, ``[B, T]``: demonstrations to imitate, responses to judge.
+
+    What `Policy.evaluate` takes, and which of it counts. ``obs`` is a `Prompt` for text, ``[B, T, ...]`` or
+    ``[B, T + 1, ...]`` for tensors; ``weight`` (None: 1 each) multiplies what each choice contributes.
+
+    >>> arms = Choices(torch.zeros(2, 1).long(), torch.tensor([[0], [1]]), torch.ones(2, 1).bool())
+    >>> len(arms), arms[:1].actions.tolist()
+    (2, [[0]])
+    """
+
+    obs: Obs
+    actions: Tensor
+    mask: Tensor
+    weight: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def __getitem__(self, rows: Any) -> Choices:
+        weight = None if self.weight is None else self.weight[rows]
+        return Choices(self.obs[rows], self.actions[rows], self.mask[rows], weight)
+
+    def to(self, device: torch.device | str) -> Choices:
+        weight = None if self.weight is None else self.weight.to(device)
+        return Choices(self.obs.to(device), self.actions.to(device), self.mask.to(device), weight)
+
+
 @runtime_checkable
 class Policy(Protocol):
     """Chooses actions one column at a time, and re-scores whole rows of them in one forward.

@@ -42,11 +42,9 @@ class Batch:
             yield self
             return
         order = torch.randperm(len(self.mask), generator=generator, device=self.mask.device)
-        shuffled = replace(self._map(lambda x: x[order]), obs=self.obs[order])
-        for start in torch.arange(len(order)).tensor_split(count):
-            if len(start):
-                rows = slice(int(start[0]), int(start[-1]) + 1)
-                yield replace(shuffled._map(lambda x, rows=rows: x[rows]), obs=shuffled.obs[rows])
+        for rows in order.tensor_split(count):
+            if len(rows):
+                yield replace(self._map(lambda x, rows=rows: x[rows]), obs=self.obs[rows])
 
     def _map(self, pick: Any) -> Batch:
         names = [f.name for f in fields(self) if f.name != "obs" and getattr(self, f.name) is not None]

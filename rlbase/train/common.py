@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rlbase.advantages import discounted_returns, gae, group_normalised, leave_one_out
-from rlbase.masked import masked_sum
-from rlbase.types import Critic, Env, Obs, Policy, Rollout
+from rlbase.masked import fill_unchosen, masked_mean, masked_sum
+from rlbase.types import Choices, Critic, Env, Obs, Policy, Rollout
 from rlbase.validate import one_of
 
 ADVANTAGES = ("gae", "returns", "leave_one_out", "group")
@@ -94,16 +94,29 @@ def gradient_step(
         FloatingPointError: the loss or its gradient is not finite; the parameters have not been touched.
     """
     optimizer.zero_grad()
-    if loss.isfinite():
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(parameters, max_norm)
-        if norm.isfinite():
-            optimizer.step()
-            return norm
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+    if (norm + loss.detach()).isfinite():  # one look for both: on a GPU each look waits for it
+        optimizer.step()
+        return norm
     raise FloatingPointError(
         f"{where}: the loss ({loss.item()}) or its gradient is not finite; the policy is as it was before this step. "
         "Look at the rewards and log-probabilities, or lower the learning rate."
     )
+
+
+def imitation_loss(policy: Policy, choices: Choices, rows: int | None, generator: torch.Generator) -> Tensor:
+    """Mean surprise ``-log pi`` of demonstrated choices, on ``rows`` of them drawn anew (None: on all).
+
+    Rows are drawn without replacement; more than there are means all. One number per choice, whatever its row.
+    """
+    if rows is not None and rows < len(choices):
+        device = choices.mask.device
+        choices = choices[
+            torch.randperm(len(choices), generator=generator, device=generator.device)[:rows].to(device)
+        ]
+    logp = fill_unchosen(policy.evaluate(choices.obs, choices.actions)[0], choices.mask)
+    return masked_mean(-logp if choices.weight is None else -logp * choices.weight, choices.mask)
 
 
 def estimate_advantages(

@@ -8,7 +8,7 @@ normalisation, and everything distributed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from rlbase.losses import k1, k2, k3, ppo_clip, schulman_beta, value_clipped, value_mse, ziegler_beta
-from rlbase.losses.diagnostics import clip_fraction, explained_variance
-from rlbase.masked import fill_unchosen, masked_mean, masked_whiten
-from rlbase.rewards import kl_shaped
-from rlbase.rollout import rescore, rollout
+from rlbase.losses.diagnostics import clip_fraction
+from rlbase.masked import fill_unchosen, masked_mean
+from rlbase.rollout import rollout
 from rlbase.train import common
 from rlbase.train.batch import Batch
 from rlbase.train.checkpoint import Checkpoint
-from rlbase.types import Critic, Env, Policy, Rollout
+from rlbase.train.prepare import prepare
+from rlbase.types import Choices, Critic, Env, Policy, Rollout
 from rlbase.validate import in_range, one_of, whole
 
 INFINITY = float("inf")
@@ -82,6 +82,10 @@ class PPOConfig:
     """Episodes over which Ziegler's rule corrects fully."""
     stop_kl: float | None = None
     """End the epochs of an update once KL(old || new) per choice exceeds this."""
+    pretrain_coef: float = 0.0
+    """Weight of imitating the ``pretrain`` choices (PPO-ptx; 27.8 in InstructGPT's sums, about 1 in our means)."""
+    pretrain_rows: int | None = None
+    """Rows of ``pretrain`` drawn for each gradient step; None takes all."""
     precision: str = "float32"
     """``bfloat16`` runs the learning forward under autocast, and scores anew in it what was sampled in float32."""
     checkpoint_every: int = 1
@@ -90,8 +94,10 @@ class PPOConfig:
     def __post_init__(self) -> None:
         for name in ("updates", "epochs", "minibatches", "kl_horizon", "checkpoint_every"):
             whole("PPOConfig", name, getattr(self, name), 1)
-        whole("PPOConfig", "steps", 1 if self.steps is None else self.steps, 1)
-        for name in ("learning_rate", "value_coef", "entropy_coef", "beta"):
+        for name in ("steps", "pretrain_rows"):
+            value = getattr(self, name)
+            whole("PPOConfig", name, 1 if value is None else value, 1)
+        for name in ("learning_rate", "value_coef", "entropy_coef", "beta", "pretrain_coef"):
             in_range("PPOConfig", name, getattr(self, name), 0, INFINITY, open_high=True)
         for name in ("gamma", "lam"):
             in_range("PPOConfig", name, getattr(self, name), 0, 1)
@@ -123,6 +129,7 @@ def ppo(
     *,
     critic: Critic | None = None,
     reference: Policy | None = None,
+    pretrain: Choices | None = None,
     generator: torch.Generator | None = None,
     checkpoint: str | Path | None = None,
     collect: Callable[..., Rollout] = rollout,
@@ -136,6 +143,8 @@ def ppo(
     Args:
         critic: needed by ``advantage="gae"``.
         reference: the frozen policy that ``beta`` charges for leaving.
+        pretrain: what ``pretrain_coef`` keeps imitating while the reward pulls elsewhere: PPO-ptx, the objective
+            $E[r] - \\beta KL + \\gamma E_{pretrain}[\\log\\pi]$ of Ouyang et al. (2022), eq. 2.
         collect: `rollout`, or `enumerate_actions` for exact expectations on a bandit.
 
     Raises:
@@ -151,7 +160,7 @@ def ppo(
     True
     """
     common.check_parts("ppo", policy, env, critic, reference)
-    _check(config, critic, reference)
+    _check(config, critic, reference, pretrain)
     parameters = common.parameters_of(policy, critic)
     generator = generator or common.new_generator(parameters)
     optimizer = common.adam(parameters, config.learning_rate)
@@ -163,15 +172,22 @@ def ppo(
         rolled = collect(policy, env, steps=config.steps, generator=generator)
         batch, record = prepare(rolled, policy, env, config, counters["beta"], critic, reference)
         for epoch in range(config.epochs):
+            watch = epoch == config.epochs - 1 or config.stop_kl is not None
             metrics = []
             for part in batch.minibatches(config.minibatches, generator):
-                loss, metric = ppo_loss(policy, critic, part, config, counters["beta"])
+                loss, metric = ppo_loss(policy, critic, part, config, counters["beta"], watch=watch)
+                if pretrain is not None:
+                    imitated = common.imitation_loss(policy, pretrain, config.pretrain_rows, generator)
+                    loss, metric = (
+                        loss + config.pretrain_coef * imitated,
+                        {**metric, "pretrain_loss": imitated},
+                    )
                 where = f"ppo, update {counters['update']}"
                 norm = common.gradient_step(where, loss, parameters, optimizer, config.max_grad_norm)
                 metrics.append({**metric, "grad_norm": norm})
-            means = common.averages(metrics)
-            record = {**record, **means, "epochs": epoch + 1}
-            if config.stop_kl is not None and means["old_kl"] > config.stop_kl:
+            if watch:
+                record = {**record, **common.averages(metrics), "epochs": epoch + 1}
+            if config.stop_kl is not None and record["old_kl"] > config.stop_kl:
                 break
         counters["update"] += 1
         counters["env_steps"] += int(rolled.mask.sum())
@@ -187,56 +203,16 @@ def ppo(
         yield record
 
 
-@torch.no_grad()
-def prepare(
-    rolled: Rollout,
+def ppo_loss(
     policy: Policy,
-    env: Env,
+    critic: Critic | None,
+    batch: Batch,
     config: PPOConfig,
     beta: float,
-    critic: Critic | None,
-    reference: Policy | None,
-) -> tuple[Batch, dict[str, float]]:
-    """From a rollout to a batch: KL in the reward, advantages, whitening; and the metrics of the rollout itself."""
-    if config.precision == "bfloat16":  # else the first ratio would be the rounding, not 1
-        with common.autocast(policy, config.precision):
-            rolled = replace(rolled, logp=fill_unchosen(rescore(policy, rolled), rolled.mask, rolled.logp))
-    weight = 1.0 if rolled.weight is None else rolled.weight
-    record = {"reward_mean": (torch.where(rolled.mask, rolled.rewards, 0) * weight).sum(1).mean().item()}
-    rewards, ref_logp = rolled.rewards, None
-    if reference is not None:
-        with common.autocast(policy, config.precision):
-            ref_logp = fill_unchosen(rescore(reference, rolled), rolled.mask, rolled.logp)
-        for name, estimator in (("ref_k1", k1), ("ref_k2", k2), ("ref_k3", k3)):
-            each = torch.where(rolled.mask, estimator(rolled.logp, ref_logp), 0) * weight
-            record[name] = each.sum(1).mean().item()
-        if config.kl_placement == "reward":
-            rewards = kl_shaped(rewards, rolled.logp, ref_logp, rolled.mask, beta=beta)
-    if config.whiten_rewards:
-        rewards = masked_whiten(rewards, rolled.mask, shift_mean=False)
-    values = common.values_of(critic, rolled.obs, rolled.actions)
-    group_size = getattr(env, "group_size", len(rewards))
-    advantages, returns = common.estimate_advantages(
-        rolled, rewards, values, config.advantage, gamma=config.gamma, lam=config.lam, group_size=group_size
-    )
-    old_values = None if values is None else values[:, :-1]
-    if old_values is not None:
-        record["explained_variance"] = explained_variance(old_values, returns, rolled.mask)
-    unweighted = config.whiten_advantages or config.whiten_rewards or config.minibatches > 1
-    if rolled.weight is not None and (unweighted or config.advantage in ("leave_one_out", "group")):
-        raise ValueError("ppo: enumerated actions are weighted; set minibatches=1, no whitening, no groups.")
-    if config.whiten_advantages:
-        advantages = masked_whiten(advantages, rolled.mask)
-    known = (advantages, returns, old_values, ref_logp, rolled.weight)
-    batch = Batch(rolled.obs, rolled.actions, rolled.logp, rolled.mask, *known)
-    whole_rows = policy.stateful or config.reduce != "token"  # other denominators count the rollout's rows
-    return (batch if whole_rows else batch.single_choices()), record
-
-
-def ppo_loss(
-    policy: Policy, critic: Critic | None, batch: Batch, config: PPOConfig, beta: float
+    *,
+    watch: bool = True,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The scalar loss of one minibatch, policy plus critic minus entropy bonus, and its metrics."""
+    """The scalar loss of one minibatch, policy plus critic minus entropy bonus, and if you ``watch`` its metrics."""
     mask = batch.mask
 
     def mean(each: Tensor) -> Tensor:
@@ -250,9 +226,7 @@ def ppo_loss(
     policy_loss = mean(
         ppo_clip(logp, batch.old_logp, batch.advantages, clip=config.clip, clip_high=config.clip_high)
     )
-    metrics = ratio_metrics(logp.detach(), batch, config)
-    metrics |= {"policy_loss": policy_loss, "entropy": mean(entropy.detach())}
-    loss = policy_loss
+    loss, value_loss = policy_loss, None
     if config.entropy_coef:
         loss = loss - config.entropy_coef * mean(entropy)
     if config.kl_placement != "reward" and batch.ref_logp is not None:
@@ -262,19 +236,23 @@ def ppo_loss(
             each = value_mse(values, batch.returns)
         else:
             each = value_clipped(values, batch.old_values, batch.returns, clip=config.value_clip)
-        metrics["value_loss"] = mean(each)
-        loss = loss + config.value_coef * metrics["value_loss"]
-    return loss, metrics | {"loss": loss}
+        value_loss = mean(each)
+        loss = loss + config.value_coef * value_loss
+    if not watch:
+        return loss, {}
+    metrics = ratio_metrics(logp.detach(), batch, config)
+    metrics |= {"policy_loss": policy_loss, "entropy": mean(entropy.detach()), "loss": loss}
+    return loss, metrics if value_loss is None else {**metrics, "value_loss": value_loss}
 
 
 @torch.no_grad()
 def ratio_metrics(logp: Tensor, batch: Batch, config: PPOConfig) -> dict[str, Tensor]:
     """How far one minibatch has moved: KL(old || new) by k3, clip fraction, largest ratio."""
     weight = 1.0 if batch.weight is None else batch.weight
-    clipped = clip_fraction(logp, batch.old_logp, batch.mask, clip=config.clip, clip_high=config.clip_high)
+    bounds = {"clip": config.clip, "clip_high": config.clip_high, "weight": batch.weight}
     return {
         "old_kl": masked_mean(k3(batch.old_logp, logp) * weight, batch.mask),
-        "clip_fraction": torch.tensor(clipped),
+        "clip_fraction": torch.tensor(clip_fraction(logp, batch.old_logp, batch.mask, **bounds)),
         "ratio_max": (logp - batch.old_logp).exp()[batch.mask].max(),
     }
 
@@ -290,7 +268,11 @@ def next_beta(config: PPOConfig, beta: float, record: dict[str, Any], *, episode
     )
 
 
-def _check(config: PPOConfig, critic: Critic | None, reference: Policy | None) -> None:
+def _check(
+    config: PPOConfig, critic: Critic | None, reference: Policy | None, pretrain: Choices | None
+) -> None:
+    if (pretrain is None) != (config.pretrain_coef == 0):
+        raise ValueError("ppo: pretrain and pretrain_coef go together; give both, or neither.")
     if config.advantage == "gae" and critic is None:
         others = "'returns', 'leave_one_out' or 'group'"
         raise ValueError(f"ppo: advantage='gae' needs a critic; pass critic=..., or choose {others}.")

@@ -18,7 +18,8 @@ from rlbase.rollout import enumerate_actions, rollout
 from rlbase.train import A2CConfig, PPOConfig, ReinforceConfig, TRPOConfig, a2c, ppo, reinforce, trpo
 from rlbase.train.batch import Batch
 from rlbase.train.common import gradient_step
-from rlbase.train.ppo import next_beta, ppo_loss, prepare
+from rlbase.train.ppo import next_beta, ppo_loss
+from rlbase.train.prepare import prepare
 from rlbase.types import Discrete, Policy, Prompt
 
 NAN = float("nan")
