@@ -20,7 +20,7 @@ from rlbase.rollout import rollout
 from rlbase.train import common
 from rlbase.train.checkpoint import Checkpoint
 from rlbase.types import Critic, Env, Policy
-from rlbase.validate import in_range, whole
+from rlbase.validate import in_range, instance, whole
 
 INFINITY = float("inf")
 
@@ -73,7 +73,8 @@ def a2c(
     at ratio 1 the clipped surrogate has the gradient of this loss (Huang et al. 2022 prove and test it).
 
     Raises:
-        ValueError: contradictory settings, or a checkpoint of another run.
+        TypeError: a part, the config or the generator is of the wrong kind.
+        ValueError: contradictory settings, or a checkpoint of another or a longer run.
         FloatingPointError: the loss is no longer finite; the policy is as it was before that step.
 
     >>> from rlbase.envs import chain
@@ -84,9 +85,11 @@ def a2c(
     >>> policy.probs()[1:3].argmax(1).tolist()
     [1, 1]
     """
+    instance("a2c", "config", config, A2CConfig)
+    instance("a2c", "generator", generator, torch.Generator, optional=True)
     common.check_parts("a2c", policy, env, critic)
     parameters = common.parameters_of(policy, critic)
-    generator = generator or common.new_generator(parameters)
+    generator = common.new_generator(parameters) if generator is None else generator
     optimizer = common.adam(parameters, config.learning_rate)
     saved = Checkpoint(checkpoint, (policy, critic, optimizer, env, generator), config=asdict(config))
     counters = saved.restore({"update": 0, "env_steps": 0})

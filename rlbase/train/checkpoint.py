@@ -139,7 +139,7 @@ class Checkpoint:
 
     ``parts`` are objects with ``state_dict``/``load_state_dict`` (modules, optimisers), ``state``/``load_state``
     (worlds), ``get_state``/``set_state`` (generators), or None. ``config`` is kept beside them: a run is only
-    resumed with the settings it was begun with (``updates`` may grow).
+    resumed with the settings it was begun with (``updates`` may grow, but not below what is done).
 
     >>> import tempfile, os
     >>> path = os.path.join(tempfile.mkdtemp(), "run.safetensors")
@@ -153,6 +153,7 @@ class Checkpoint:
         self.path = None if path is None else Path(path).expanduser()
         self.parts = {f"{i} {type(part).__name__}": part for i, part in enumerate(parts) if part is not None}
         self.config = {key: value for key, value in config.items() if key != "updates"}
+        self.updates = config.get("updates")
 
     def save(self, counters: dict[str, Any]) -> None:
         """Write every part and the counters."""
@@ -165,7 +166,8 @@ class Checkpoint:
         """Load every part from the file if there is one, and return its counters; else return ``counters``.
 
         Raises:
-            ValueError: the file is torn or foreign, or belongs to another configuration, policy or world.
+            ValueError: the file is torn or foreign, belongs to another configuration, policy or world, or has done
+                more updates than are asked for.
         """
         if self.path is None or not self.path.exists():
             return counters
@@ -179,6 +181,12 @@ class Checkpoint:
                     f"checkpoint {self.path} was begun with {key}={stored.get(key)!r}, now it is "
                     f"{self.config.get(key)!r}; use the same configuration or another path."
                 )
+        done = tree["counters"].get("update", 0)
+        if self.updates is not None and done > self.updates:
+            raise ValueError(
+                f"checkpoint {self.path} has done {done} updates, more than updates={self.updates} asks for; "
+                "ask for more or use another path."
+            )
         if tree["parts"].keys() != self.parts.keys():
             raise ValueError(
                 f"checkpoint {self.path} holds {sorted(tree['parts'])}, this run has {sorted(self.parts)}."

@@ -21,7 +21,7 @@ from rlbase.rollout import rollout
 from rlbase.train import common
 from rlbase.train.checkpoint import Checkpoint
 from rlbase.types import Env, Policy, Rollout
-from rlbase.validate import in_range, one_of, whole
+from rlbase.validate import in_range, instance, one_of, whole
 
 INFINITY = float("inf")
 
@@ -69,7 +69,8 @@ def reinforce(
     Williams (1992); Sutton & Barto (2018), section 13.3-13.4; the leave-one-out baseline is Kool et al. (2019).
 
     Raises:
-        ValueError: contradictory settings, or a checkpoint of another run.
+        TypeError: a part, the config or the generator is of the wrong kind.
+        ValueError: contradictory settings, or a checkpoint of another or a longer run.
         FloatingPointError: the loss is no longer finite; the policy is as it was before that step.
 
     >>> from rlbase.envs import Bandit
@@ -79,9 +80,11 @@ def reinforce(
     >>> bool(policy.probs()[0, 1] > 0.9)
     True
     """
+    instance("reinforce", "config", config, ReinforceConfig)
+    instance("reinforce", "generator", generator, torch.Generator, optional=True)
     common.check_parts("reinforce", policy, env)
     parameters = common.parameters_of(policy)
-    generator = generator or common.new_generator(parameters)
+    generator = common.new_generator(parameters) if generator is None else generator
     optimizer = common.adam(parameters, config.learning_rate)
     saved = Checkpoint(checkpoint, (policy, optimizer, env, generator), config=asdict(config))
     counters = saved.restore({"update": 0, "env_steps": 0})

@@ -21,7 +21,7 @@ from rlbase.rollout import rollout
 from rlbase.train import common
 from rlbase.train.checkpoint import Checkpoint
 from rlbase.types import Critic, Env, Policy, Rollout
-from rlbase.validate import in_range, whole
+from rlbase.validate import in_range, instance, whole
 
 INFINITY = float("inf")
 
@@ -78,7 +78,8 @@ def trpo(
     reward-to-go; sampled advantages are whitened.
 
     Raises:
-        ValueError: contradictory settings, or a checkpoint of another run.
+        TypeError: a part, the config or the generator is of the wrong kind.
+        ValueError: contradictory settings, or a checkpoint of another or a longer run.
 
     >>> from rlbase.envs import Bandit
     >>> from rlbase.policies import TabularPolicy
@@ -87,9 +88,11 @@ def trpo(
     >>> all(r["old_kl"] <= 0.01 for r in records), bool(policy.probs()[0, 1] > 0.9)
     (True, True)
     """
+    instance("trpo", "config", config, TRPOConfig)
+    instance("trpo", "generator", generator, torch.Generator, optional=True)
     common.check_parts("trpo", policy, env, critic)
     parameters = common.parameters_of(policy)
-    generator = generator or common.new_generator(parameters)
+    generator = common.new_generator(parameters) if generator is None else generator
     value_parameters = common.parameters_of(critic)
     optimizer = common.adam(value_parameters, config.value_learning_rate) if critic is not None else None
     saved = Checkpoint(checkpoint, (policy, critic, optimizer, env, generator), config=asdict(config))

@@ -17,6 +17,7 @@ from rlbase.policies import (
     CausalLMPolicy,
     MLPCritic,
     MLPPolicy,
+    TabularCritic,
     TabularPolicy,
     for_env,
     frozen_copy,
@@ -852,6 +853,51 @@ TRAINING: dict[str, Case] = {
         lambda: TRPOConfig(value_learning_rate=-1.0),
         ValueError,
         "TRPOConfig: value_learning_rate must lie in",
+    ),
+    "a2c with a dictionary of settings": (
+        lambda: first(a2c(TabularPolicy(1, 2), BANDIT, {"updates": 3}, critic=TabularCritic(1))),  # type: ignore[arg-type]
+        TypeError,
+        "a2c: config must be an A2CConfig, got {'updates': 3}",
+    ),
+    "a2c with the class of settings": (
+        lambda: first(a2c(TabularPolicy(1, 2), BANDIT, A2CConfig, critic=TabularCritic(1))),  # type: ignore[arg-type]
+        TypeError,
+        "a2c: config must be an A2CConfig, got the class A2CConfig",
+    ),
+    "a2c with a seed for a generator": (
+        lambda: first(a2c(TabularPolicy(1, 2), BANDIT, generator=0, critic=TabularCritic(1))),  # type: ignore[arg-type]
+        TypeError,
+        "a2c: generator must be a Generator or None, got 0",
+    ),
+    "reinforce with a dictionary of settings": (
+        lambda: first(reinforce(TabularPolicy(1, 2), BANDIT, {"updates": 3})),  # type: ignore[arg-type]
+        TypeError,
+        "reinforce: config must be a ReinforceConfig, got {'updates': 3}",
+    ),
+    "reinforce with the class of settings": (
+        lambda: first(reinforce(TabularPolicy(1, 2), BANDIT, ReinforceConfig)),  # type: ignore[arg-type]
+        TypeError,
+        "reinforce: config must be a ReinforceConfig, got the class ReinforceConfig",
+    ),
+    "reinforce with a seed for a generator": (
+        lambda: first(reinforce(TabularPolicy(1, 2), BANDIT, generator=0)),  # type: ignore[arg-type]
+        TypeError,
+        "reinforce: generator must be a Generator or None, got 0",
+    ),
+    "trpo with a dictionary of settings": (
+        lambda: first(trpo(TabularPolicy(1, 2), BANDIT, {"updates": 3})),  # type: ignore[arg-type]
+        TypeError,
+        "trpo: config must be a TRPOConfig, got {'updates': 3}",
+    ),
+    "trpo with the class of settings": (
+        lambda: first(trpo(TabularPolicy(1, 2), BANDIT, TRPOConfig)),  # type: ignore[arg-type]
+        TypeError,
+        "trpo: config must be a TRPOConfig, got the class TRPOConfig",
+    ),
+    "trpo with a seed for a generator": (
+        lambda: first(trpo(TabularPolicy(1, 2), BANDIT, generator=0)),  # type: ignore[arg-type]
+        TypeError,
+        "trpo: generator must be a Generator or None, got 0",
     ),
     "trpo with half a backtrack": (
         lambda: TRPOConfig(backtracks=0.5),  # type: ignore[arg-type]

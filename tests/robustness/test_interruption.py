@@ -421,6 +421,15 @@ def test_a_world_of_the_same_shape_but_other_rules(
         Checkpoint(path, (resumed(),), config={}).restore({})
 
 
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"a2c"}))
+def test_updates_may_not_shrink_below_what_is_done(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    list(build(name, path, 3)[0])
+    with pytest.raises(ValueError, match="has done 3 updates, more than updates=2 asks for; ask for more or"):
+        list(build(name, path, 2)[0])
+    assert list(build(name, path, 3)[0]) == []  # the very same call is not an error: it is done
+
+
 def test_updates_may_grow(tmp_path: Path) -> None:
     path = saved(tmp_path, updates=2)
     run, parts = build("bandit", path, 5)
