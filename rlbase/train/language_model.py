@@ -15,8 +15,9 @@ from torch import Tensor
 
 from rlbase.masked import masked_mean
 from rlbase.policies.causal_lm import CausalLMPolicy
+from rlbase.train import common
 from rlbase.types import Prompt
-from rlbase.validate import in_range
+from rlbase.validate import in_range, instance, whole
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,12 @@ class LanguageModelConfig:
     max_grad_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        in_range("LanguageModelConfig", "batch_size", self.batch_size, 1, math.inf)
-        in_range("LanguageModelConfig", "learning_rate", self.learning_rate, 0, math.inf, open_low=True)
-        in_range("LanguageModelConfig", "warmup", self.warmup, 0, math.inf)
-        in_range("LanguageModelConfig", "max_grad_norm", self.max_grad_norm, 0, math.inf, open_low=True)
+        where = "LanguageModelConfig"
+        whole(where, "batch_size", self.batch_size, 1)
+        whole(where, "warmup", self.warmup, 0)
+        in_range(where, "learning_rate", self.learning_rate, 0, math.inf, open_low=True, open_high=True)
+        in_range(where, "weight_decay", self.weight_decay, 0, math.inf, open_high=True)
+        in_range(where, "max_grad_norm", self.max_grad_norm, 0, math.inf, open_low=True)
 
 
 def language_model(
@@ -48,7 +51,9 @@ def language_model(
     (so far), ``grad_norm`` and ``learning_rate``.
 
     Raises:
+        TypeError: ``config`` is of another kind.
         ValueError: a text of fewer than two tokens.
+        FloatingPointError: the loss is no longer finite; the policy is as it was before that step.
 
     >>> from rlbase.policies.load import random_policy
     >>> policy = random_policy("gpt2", vocab_size=4)
@@ -57,8 +62,10 @@ def language_model(
     >>> losses[0] > 1.3, losses[-1] < 0.4
     (True, True)
     """
+    instance("language_model", "config", config, LanguageModelConfig)
+    parameters = list(policy.parameters())
     optimizer = torch.optim.AdamW(
-        policy.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.95)
+        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.95)
     )
     updates, tokens = math.ceil(len(texts) / config.batch_size), 0
     for update in range(updates):
@@ -70,10 +77,8 @@ def language_model(
             group["lr"] = scale * config.learning_rate
         logp, mask = score(policy, texts[update * config.batch_size : (update + 1) * config.batch_size])
         loss = -masked_mean(logp, mask)
-        optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), config.max_grad_norm)
-        optimizer.step()
+        where = f"language_model, update {update}"
+        norm = common.gradient_step(where, loss, parameters, optimizer, config.max_grad_norm)
         tokens += int(mask.sum())
         yield {
             "update": update,

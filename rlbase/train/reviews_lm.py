@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from rlbase.data.reviews import nats_per_review, prompts, reviews, vocabulary, words
+from rlbase.envs.text import pad_left
 from rlbase.policies.causal_lm import CausalLMPolicy
 from rlbase.policies.load import load_policy, random_policy
 from rlbase.train.language_model import LanguageModelConfig, language_model, nats
-from rlbase.types import Prompt
 
 VOCAB_SIZE = 1536  # room for nearly every word of the grammar as one token
 HELD_OUT_SEED = 10_000  # training draws with the recipe's own seed
@@ -42,7 +42,7 @@ def train_reviews_lm(
     """
     out.mkdir(parents=True, exist_ok=True)
     training = reviews(texts, seed=seed)
-    with tempfile.TemporaryDirectory(dir=out.parent) as temporary:
+    with tempfile.TemporaryDirectory(dir=out, prefix=".") as temporary:  # fails at once if out is read-only
         folder = Path(temporary)
         tokenizer = _write_tokenizer(training, folder)
         end = tokenizer.token_to_id("<eos>")
@@ -103,16 +103,16 @@ def complete(
 ) -> tuple[list[str], list[bool]]:
     """Each opening continued until its end, and whether the end came within ``max_new_tokens``.
 
+    Raises:
+        ValueError: there is no opening, or one has no token.
+
     >>> texts, finished = complete(load_policy("reviews"), ["The film is"], seed=0, max_new_tokens=2)
     >>> texts[0].startswith("The film is"), finished
     (True, [False])
     """
     tokenizer = policy.tokenizer
     rows = [tokenizer.encode(text) for text in openings]
-    width = max(map(len, rows))
-    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
-    mask = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows])
-    obs = Prompt(ids, mask)
+    obs = pad_left(rows)
     generator, state, seen = torch.Generator().manual_seed(seed), policy.initial_state(obs), []
     for _ in range(max_new_tokens):
         tokens, _, state = policy.step(obs if not seen else seen[-1], state, generator)

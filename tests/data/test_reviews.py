@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -139,6 +140,55 @@ def test_training_reaches_the_entropy_of_its_text() -> None:
     assert len(records) == 150 and records[-1]["tokens"] == 64 * 150 * 2
     assert records[-1]["learning_rate"] < records[75]["learning_rate"] < records[10]["learning_rate"] == 3e-3
     assert sum(r["loss"] for r in records[-20:]) / 20 == pytest.approx(math.log(4) / 2, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("setting", "kind", "sentence"),
+    [
+        ({"batch_size": 1.5}, TypeError, "batch_size must be a whole number, got 1.5"),
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
+        ({"warmup": 0.5}, TypeError, "warmup must be a whole number, got 0.5"),
+        ({"learning_rate": math.inf}, ValueError, r"learning_rate must lie in \(0, inf\), got inf"),
+        ({"weight_decay": -1}, ValueError, r"weight_decay must lie in \[0, inf\), got -1"),
+    ],
+)
+def test_settings_of_maximum_likelihood(
+    setting: dict[str, Any], kind: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(kind, match=f"LanguageModelConfig: {sentence}"):
+        LanguageModelConfig(**setting)
+
+
+def test_weights_that_have_diverged_are_not_trained() -> None:
+    policy = random_policy("gpt2", vocab_size=5, layers=1)
+    run = language_model(policy, [[0, 1, 2]] * 192, LanguageModelConfig(warmup=1))
+    next(run)
+    next(policy.parameters()).data[0, 0] = math.nan
+    spoilt = [p.detach().clone() for p in policy.parameters()]
+    with pytest.raises(FloatingPointError, match=r"language_model, update 1: the loss \(nan\)"):
+        next(run)
+    for p, old in zip(policy.parameters(), spoilt, strict=True):
+        assert torch.equal(p.nan_to_num(7.0), old.nan_to_num(7.0))
+    with pytest.raises(
+        TypeError, match="language_model: config must be a LanguageModelConfig, got {'warmup': 1}"
+    ):
+        next(language_model(policy, [[0, 1, 2]], {"warmup": 1}))  # type: ignore[arg-type]
+
+
+def test_an_opening_of_no_token_is_refused() -> None:
+    policy = load_policy("reviews")
+    with pytest.raises(ValueError, match=r"every prompt needs at least one token, got none in rows \[1\]"):
+        complete(policy, ["The film is", ""], seed=0, max_new_tokens=1)
+
+
+def test_training_writes_nowhere_but_into_its_folder(tmp_path: Path) -> None:
+    """Not beside it, which may be another disk or read-only; and an interrupted run leaves nothing."""
+    out = tmp_path / "out"
+    run = train_reviews_lm(out, texts=128, measured_on=4)
+    next(run)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    run.close()
+    assert list(out.iterdir()) == []
 
 
 def test_the_recipe_is_deterministic(tmp_path: Path) -> None:
