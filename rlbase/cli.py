@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="rlbase", description="Reinforcement learning from human feedback, by hand."
     )
-    commands = parser.add_subparsers(title="commands", metavar="command", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="command", dest="command", required=True)
 
     download = commands.add_parser("download", help="fetch a pretrained model once, for load_policy")
     download.add_argument("model", choices=["smollm2-135m"])
@@ -36,12 +36,21 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options.run(options)
     except (ValueError, OSError, ImportError) as error:
-        print(error, file=sys.stderr)
+        print(_sentence(options.command, error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _sentence(command: str, error: Exception) -> str:
+    """One line that begins with the command's name; the operating system's own errors name neither."""
+    said = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        place = "" if error.filename is None else f"cannot use {str(error.filename)!r}: "
+        said = f"{place}{error.strerror}."
+    return said if said.startswith(f"{command}: ") else f"{command}: {said}"
 
 
 def _download(options: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import os
 import re
 import subprocess
@@ -185,7 +186,8 @@ def download_smollm2() -> Path:
 
 def _convert_gguf(gguf: Path, out: Path) -> None:
     """Write the weights of a GGUF file as a float32 folder of transformers (about 30 CPU-seconds)."""
-    with _quiet() as transformers:
+    # transformers counts a GGUF file's tensors with a bar of its own that no setting silences
+    with _quiet() as transformers, contextlib.redirect_stderr(io.StringIO()):
         options: dict[str, Any] = {"dtype": torch.float32}
         if hasattr(transformers, "GgufConfig"):  # since 5.0; else the weights stay packed: not trainable
             options["quantization_config"] = transformers.GgufConfig(dequantize=True)

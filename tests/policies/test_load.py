@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -243,12 +244,63 @@ def test_download_converts_once(folder: Path, monkeypatch: pytest.MonkeyPatch, t
     assert load_policy("smollm2-135m").tokenizer.eos_token_id is not None
 
 
+def test_conversion_is_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    gguf = pytest.importorskip("gguf")
+    file = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    for add, value in (
+        *((file.add_context_length, 16), (file.add_embedding_length, 8), (file.add_feed_forward_length, 16)),
+        *((file.add_block_count, 1), (file.add_head_count, 2), (file.add_head_count_kv, 2)),
+        *((file.add_layer_norm_rms_eps, 1e-5), (file.add_rope_freq_base, 1e4), (file.add_vocab_size, 4)),
+        *((file.add_tokenizer_model, "gpt2"), (file.add_token_list, ["a", "b", "ab", "<eos>"])),
+        *((file.add_token_types, [1, 1, 1, 3]), (file.add_token_merges, ["a b"])),
+        *((file.add_eos_token_id, 3), (file.add_bos_token_id, 3)),
+    ):
+        add(value)
+    square, gates = ("attn_q", "attn_k", "attn_v", "attn_output"), ("ffn_gate", "ffn_up")
+    shapes = {"token_embd": (4, 8), "output": (4, 8), "output_norm": (8,), "blk.0.ffn_down": (8, 16)}
+    shapes |= {"blk.0.attn_norm": (8,), "blk.0.ffn_norm": (8,)}
+    shapes |= {f"blk.0.{n}": (8, 8) for n in square} | {f"blk.0.{n}": (16, 8) for n in gates}
+    for tensor, shape in shapes.items():
+        file.add_tensor(f"{tensor}.weight", torch.ones(shape).numpy())
+    file.write_header_to_file()
+    file.write_kv_data_to_file()
+    file.write_tensors_to_file()
+    file.close()
+    load._convert_gguf(tmp_path / "model.gguf", tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_commands_name_themselves_where_the_system_refuses(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    below = str(tmp_path / "file" / "below")
+    monkeypatch.setenv("RLBASE_CACHE", below)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    train = ["train-reviews-lm", "--texts", "1000", "--out"]
+    for arguments, place in (
+        ([*train, below], below),
+        ([*train, str(tmp_path / "file")], str(tmp_path / "file")),
+        (["download", "smollm2-135m"], below),
+    ):
+        assert main(arguments) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"{arguments[0]}: cannot use {place!r}: ") and said.endswith(".\n")
+        assert said.count("\n") == 1 and "Errno" not in said
+
+    for error, sentence in (
+        (OSError(28, "No space left on device"), "No space left on device."),
+        (FileNotFoundError("load_policy: there is\nno folder."), "load_policy: there is no folder."),
+    ):
+        monkeypatch.setattr(load, "download_smollm2", Mock(side_effect=error))
+        assert main(["download", "smollm2-135m"]) == 2
+        assert capsys.readouterr().err == f"download: {sentence}\n"
+
+
 def test_commands_refuse_bad_input(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["train-reviews-lm", "--out", str(tmp_path), "--texts", "5"]) == 2
     assert capsys.readouterr().err == "train-reviews-lm: --texts must be at least 1000, got 5.\n"
-    (tmp_path / "file").write_text("")
-    assert main(["train-reviews-lm", "--out", str(tmp_path / "file" / "below"), "--texts", "1000"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
     for arguments in ([], ["nonsense"], ["download", "gpt5"]):
         with pytest.raises(SystemExit) as left:
             main(arguments)
