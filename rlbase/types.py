@@ -1,4 +1,4 @@
-"""The words every room shares: observations, spaces, the rollout, and the three protocols.
+"""The words every room shares: observations, spaces, the rollout, choices and pairs of them, and the protocols.
 
 One row is one stream of choices. Time runs over *actions* only: a prompt is an observation,
 the padding after a finished response and the autoreset step of a vector environment are
@@ -112,6 +112,116 @@ class Choices:
         weight = None if self.weight is None else self.weight.to(device)
         return Choices(self.obs.to(device), self.actions.to(device), self.mask.to(device), weight)
 
+    def trimmed(self) -> Choices:
+        """Without the columns that no row uses: prompt padding on the left, unchosen actions on the right.
+
+        A batch picked from many rows is as wide as the widest of all; what is cut here is never computed.
+        Which columns are used, the masks alone decide. One column always stays.
+
+        >>> ids, real = torch.tensor([[0, 0, 7]]), torch.tensor([[False, True, True]])
+        >>> row = Choices(Prompt(ids, real), torch.tensor([[5, 0, 0]]), torch.tensor([[True, True, False]]))
+        >>> row.trimmed().actions.tolist(), row.trimmed().obs.ids.tolist()
+        ([[5, 0]], [[0, 7]])
+        """
+        used = self.mask.any(0).nonzero()
+        width = int(used[-1]) + 1 if len(used) else 1
+        if isinstance(self.obs, Prompt):
+            real = self.obs.mask.any(0).nonzero()
+            obs: Obs = self.obs[:, int(real[0]) if len(real) else -1 :]
+        else:  # one observation a choice, and perhaps the one after the last
+            obs = self.obs[:, : width + self.obs.shape[1] - self.actions.shape[1]]
+        weight = None if self.weight is None else self.weight[:, :width]
+        return Choices(obs, self.actions[:, :width], self.mask[:, :width], weight)
+
+
+@dataclass(frozen=True)
+class PreferencePairs:
+    """Row by row, ``chosen`` was preferred to ``rejected``: ``[B]`` comparisons of two streams of choices.
+
+    ``prob`` is the probability that the chosen one is really the better (None: 1 each; 1/2 is a tie), ``margin``
+    by how much its reward should at least be ahead (None: 0 each), both ``[B]``. The two sides of a pair begin at
+    the same prompt; their widths may differ.
+
+    Raises:
+        ValueError: the two sides differ in their number of rows, or ``prob`` or ``margin`` is not ``[B]``.
+
+    >>> arms = Choices(torch.zeros(2, 1).long(), torch.tensor([[0], [1]]), torch.ones(2, 1).bool())
+    >>> pairs = PreferencePairs(arms[1:], arms[:1], prob=torch.tensor([0.9]))
+    >>> len(pairs), pairs.joined().actions.tolist()
+    (1, [[1], [0]])
+    """
+
+    chosen: Choices
+    rejected: Choices
+    prob: Tensor | None = None
+    margin: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        rows = len(self.chosen)
+        if len(self.rejected) != rows:
+            raise ValueError(
+                f"PreferencePairs: as many rejected as chosen, got {rows} and {len(self.rejected)}."
+            )
+        for name, value in (("prob", self.prob), ("margin", self.margin)):
+            if value is not None and tuple(value.shape) != (rows,):
+                raise ValueError(
+                    f"PreferencePairs: {name} must have shape [{rows}], got {list(value.shape)}."
+                )
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, rows: Any) -> PreferencePairs:
+        prob, margin = (None if x is None else x[rows] for x in (self.prob, self.margin))
+        return PreferencePairs(self.chosen[rows], self.rejected[rows], prob, margin)
+
+    def to(self, device: torch.device | str) -> PreferencePairs:
+        prob, margin = (None if x is None else x.to(device) for x in (self.prob, self.margin))
+        return PreferencePairs(self.chosen.to(device), self.rejected.to(device), prob, margin)
+
+    def joined(self) -> Choices:
+        """All ``2B`` rows as one batch, the chosen ones first: what one forward of a reward model reads.
+
+        Prompts grow to one width on the left, everything else on the right; the new columns are not chosen.
+        """
+        one, two = self.chosen, self.rejected
+        if isinstance(one.obs, Prompt) and isinstance(two.obs, Prompt):
+            ids = _stacked(one.obs.ids, two.obs.ids, left=True)
+            obs: Obs = Prompt(ids, _stacked(one.obs.mask, two.obs.mask, left=True))
+        elif isinstance(one.obs, Tensor) and isinstance(two.obs, Tensor):
+            obs = _stacked(one.obs, two.obs)
+        else:
+            raise TypeError("PreferencePairs: both sides must be text, or neither.")
+        weight = None
+        if one.weight is not None or two.weight is not None:
+            weights = (
+                torch.ones(x.mask.shape).to(x.mask.device) if x.weight is None else x.weight
+                for x in (one, two)
+            )
+            weight = _stacked(*weights)
+        return Choices(obs, _stacked(one.actions, two.actions), _stacked(one.mask, two.mask), weight)
+
+
+def _stacked(top: Tensor, bottom: Tensor, *, left: bool = False) -> Tensor:
+    """``top`` over ``bottom``, the narrower one filled up with zeros in its second dimension."""
+    width = max(top.shape[1], bottom.shape[1])
+
+    def widened(x: Tensor) -> Tensor:
+        zeros = x.new_zeros(len(x), width - x.shape[1], *x.shape[2:])
+        return torch.cat((zeros, x) if left else (x, zeros), 1)
+
+    return torch.cat((widened(top), widened(bottom)))
+
+
+class Tokenizer(Protocol):
+    """What a text world needs of a tokenizer; any Hugging Face tokenizer has it."""
+
+    eos_token_id: int
+    vocab_size: int
+
+    def encode(self, text: str) -> list[int]: ...
+    def decode(self, ids: list[int]) -> str: ...
+
 
 @runtime_checkable
 class Policy(Protocol):
@@ -141,6 +251,15 @@ class Critic(Protocol):
 
     def value(self, obs: Obs, actions: Tensor) -> Tensor:
         """One value for each observation column: ``[B, T + 1]`` on a rollout."""
+        ...
+
+
+@runtime_checkable
+class RewardModel(Protocol):
+    """What a response, or a clip of behaviour, is worth: the signature of `rlbase.envs.TextEnv`'s ``token_scorer``."""
+
+    def score(self, obs: Obs, actions: Tensor, mask: Tensor) -> Tensor:
+        """One number a row, ``[B]``, with gradient; only choices (``mask`` True) may move it."""
         ...
 
 

@@ -5,23 +5,13 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rlbase.types import Discrete, Prompt, Step
+from rlbase.types import Discrete, Prompt, Step, Tokenizer
 from rlbase.validate import has_shape, in_range, same_settings, whole
-
-
-class Tokenizer(Protocol):
-    """What a text world needs of a tokenizer; any Hugging Face tokenizer has it."""
-
-    eos_token_id: int
-    vocab_size: int
-
-    def encode(self, text: str) -> list[int]: ...
-    def decode(self, ids: list[int]) -> str: ...
 
 
 class CharTokenizer:
