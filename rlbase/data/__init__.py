@@ -1,1 +1,24 @@
-"""Texts and what is measured on them: the world of film reviews, its sentiment, variety."""
+"""What people leave behind: records, worlds that make them up with a known truth, files, and tensors made of them."""
+
+from rlbase.data.encode import (
+    LARGE_MARGINS,
+    SMALL_MARGINS,
+    encode_comparisons,
+    encode_demonstrations,
+    encode_responses,
+    keep_short,
+)
+from rlbase.data.records import Comparison, Demonstration, Rating, Report
+
+__all__ = [
+    "LARGE_MARGINS",
+    "SMALL_MARGINS",
+    "Comparison",
+    "Demonstration",
+    "Rating",
+    "Report",
+    "encode_comparisons",
+    "encode_demonstrations",
+    "encode_responses",
+    "keep_short",
+]
