@@ -17,15 +17,17 @@ from rlbase.envs.episodes import EpisodeLog
 from rlbase.types import Box, Discrete, Step
 from rlbase.validate import choices, has_shape, same_settings, whole
 
+CARTPOLE = ("state", "steps", "prev_done")  # the arrays that Gymnasium's vectorised CartPole steps
+
 
 class GymEnv:
     """A batch of ``batch_size`` copies of the Gymnasium environment ``name``, with next-step autoreset.
 
     Observations come out as ``[B]`` long (``Discrete``) or ``[B, size]`` float (``Box``, flattened); continuous
     actions are clipped to the box. ``options`` goes to the environment's constructor. The seed is drawn from
-    the generator of the first rollout. A checkpoint holds that seed and the actions taken since, and loading
-    replays them: exact for every environment that is deterministic given its seed, at the price of stepping
-    through the past again.
+    the generator of the first rollout. A checkpoint of the native CartPole holds its numbers. Of any other
+    environment it holds the seed and all actions since, and loading replays them: exact for every environment
+    that is deterministic given its seed, but the file grows, and resuming steps through the past again.
 
     Raises:
         ValueError: no such environment, spaces that are neither ``Discrete`` nor ``Box``, or another autoreset.
@@ -40,6 +42,7 @@ class GymEnv:
 
     def __init__(self, name: str, *, batch_size: int = 8, options: dict[str, Any] | None = None) -> None:
         import gymnasium
+        from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
         from gymnasium.error import DependencyNotInstalled
         from gymnasium.vector import AutoresetMode
 
@@ -66,6 +69,7 @@ class GymEnv:
         self._seed: int | None = None
         self._obs = torch.zeros(0)
         self._actions: list[np.ndarray] = []
+        self._native = type(self.vector) is CartPoleVectorEnv  # all it remembers is in CARTPOLE
 
     def begin(self, generator: torch.Generator) -> Tensor:
         if self._seed is None:
@@ -84,7 +88,8 @@ class GymEnv:
         return Step(obs, rewards, over, cut, mask)
 
     def _advance(self, actions: np.ndarray) -> tuple[Tensor, ...]:
-        self._actions.append(actions)
+        if not self._native:
+            self._actions.append(actions)
         space = self.vector.single_action_space
         if isinstance(self.action_space, Box):
             low, high = space.low.reshape(-1), space.high.reshape(-1)  # pyright: ignore[reportAttributeAccessIssue]
@@ -109,9 +114,13 @@ class GymEnv:
         return torch.stack(observations, 1)
 
     def state(self) -> dict[str, Any]:
+        who = {"name": self.name, "batch_size": self.batch_size, "options": self._options, "seed": self._seed}
+        if self._native and self._seed is not None:
+            arrays = {name: torch.from_numpy(getattr(self.vector, name).copy()) for name in CARTPOLE}
+            random = self.vector.np_random.bit_generator.state
+            return {**who, "arrays": arrays, "random": random, "obs": self._obs, "log": self.log.state()}
         taken = torch.from_numpy(np.stack(self._actions)) if self._actions else torch.zeros(0)
-        who = {"name": self.name, "batch_size": self.batch_size, "options": self._options}
-        return {**who, "seed": self._seed, "actions": taken, "returns": list(self.returns)}
+        return {**who, "actions": taken, "returns": list(self.returns)}
 
     def load_state(self, state: dict[str, Any]) -> None:
         if (state["name"], state["batch_size"]) != (self.name, self.batch_size):
@@ -121,11 +130,18 @@ class GymEnv:
         self._seed, self._actions, self.log = state["seed"], [], EpisodeLog(self.batch_size)
         if self._seed is not None:
             self._obs = self._observe(self.vector.reset(seed=self._seed)[0])
+        self.log.returns = self.returns
+        if "arrays" in state:
+            for name in CARTPOLE:
+                setattr(self.vector, name, state["arrays"][name].numpy().copy())
+            self.vector.np_random.bit_generator.state = state["random"]
+            self._obs = state["obs"].clone()
+            self.log.load_state(state["log"])
+            return
         for actions in state["actions"].numpy():
             self._advance(actions)
         self.returns.clear()
         self.returns.extend(state["returns"])
-        self.log.returns = self.returns
 
 
 def _space(name: str, what: str, space: Any) -> Discrete | Box:

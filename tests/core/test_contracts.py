@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -15,6 +16,7 @@ from torch import Tensor
 from rlbase.envs import Bandit, CharTokenizer, GymEnv, TextEnv, chain, gridworld
 from rlbase.policies import MLPPolicy, TabularPolicy, for_env, random_policy
 from rlbase.rollout import check_env, check_policy, enumerate_actions, rescore, rollout
+from rlbase.train.checkpoint import load_tree, save_tree
 from rlbase.train.common import estimate_advantages
 from rlbase.types import Box, Discrete, Prompt, Step
 
@@ -427,6 +429,42 @@ def test_cartpole_streams_obey_its_physics() -> None:
             assert batch.terminated[row, t] == terminated and batch.rewards[row, t] == reward
             ends += terminated
     assert ends > 4
+
+
+def test_cartpole_is_saved_in_as_little_after_a_long_run_as_after_a_short_one(tmp_path: Path) -> None:
+    """And goes on bit for bit: episodes end, so states, clocks, resets and Gymnasium's own noise all show."""
+    options = {"max_episode_steps": 20}
+    world, policy, generator = (
+        GymEnv("CartPole-v1", batch_size=4, options=options),
+        MLPPolicy(4, Discrete(2)),
+        seeded(),
+    )
+    sizes = []
+    for name in ("short", "long"):
+        rollout(policy, world, steps=500 if name == "long" else 37, generator=generator)
+        while not world.log.resetting.any():  # in the middle of a reset
+            world.step(torch.ones(4, dtype=torch.long), generator)
+        world.log.returns.extend([0.0] * 100)  # full in both files
+        save_tree(tmp_path / name, world.state())
+        sizes.append((tmp_path / name).stat().st_size)
+    assert abs(sizes[1] - sizes[0]) < 100
+    twin = GymEnv("CartPole-v1", batch_size=4, options=options)
+    twin.begin(seeded(5))
+    twin.load_state(load_tree(tmp_path / "long"))
+    left, right = (rollout(policy, w, steps=200, generator=seeded(1)) for w in (world, twin))
+    for name in ("obs", "actions", "rewards", "terminated", "truncated", "mask"):
+        assert torch.equal(getattr(left, name), getattr(right, name)), name
+    assert left.truncated.any() and left.terminated.any() and list(world.returns) == list(twin.returns)
+
+
+def test_a_world_that_is_replayed_goes_on_as_well() -> None:
+    world, twin = (GymEnv("Acrobot-v1", batch_size=2, options={"max_episode_steps": 9}) for _ in range(2))
+    policy, generator = MLPPolicy(6, Discrete(3)), seeded()
+    rollout(policy, world, steps=23, generator=generator)
+    twin.load_state(world.state())
+    left, right = (rollout(policy, w, steps=20, generator=seeded(1)) for w in (world, twin))
+    assert torch.equal(left.obs, right.obs) and list(world.returns) == list(twin.returns)
+    assert world.returns is world.log.returns and twin.returns is twin.log.returns
 
 
 def test_truncated_values_come_from_the_final_observation() -> None:
