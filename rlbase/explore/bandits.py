@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import log
+
 import torch
 from torch import Tensor
 
@@ -22,23 +24,21 @@ def softmax_scene(temperature: float = 1.0) -> Scene:
     probs = (preferences / temperature).softmax(0)
     curve = torch.distributions.Categorical(logits=preferences / grid[:, None]).entropy()
     entropy = torch.distributions.Categorical(probs=probs).entropy().item()
+    names = [f"preference {number(v)}" for v in preferences.tolist()]
     arms = Panel(
-        [Bars(probs.tolist(), "policy")], "Softmax policy", "", "probability",
-        y_range=(0, 1.08), categories=[f"preference {number(v)}" for v in preferences.tolist()], weight=1.3,
-    )  # fmt: skip
-    spread = Panel(
-        [
-            Line([0.1, 10], [torch.tensor(4.0).log().item()] * 2, "reference", "uniform", dashed=True, width=1.8),
-            Line(grid.tolist(), curve.tolist(), "policy", "entropy"),
-            Points([temperature], [entropy], "policy", size=6),
-        ],
-        "How undecided it is", "temperature", "entropy, nats", x_range=(0.1, 10), y_range=(0, 1.5), x_log=True,
-    )  # fmt: skip
+        [Bars(probs)], "Softmax policy", "", "probability", y_range=(0, 1.08), categories=names, weight=1.3
+    )
+    marks = [
+        Line([0.1, 10], [log(4)] * 2, "reference", "uniform", dashed=True, width=1.8),
+        Line(grid, curve, "policy", "entropy"),
+        Points([temperature], [entropy], "policy", size=6),
+    ]
+    axes = ("How undecided it is", "temperature", "entropy, nats", (0.1, 10), (0, 1.5), True)
     caption = (
         f"At temperature {number(temperature)} the favourite is chosen {probs.max().item():.1%} of the time; "
         f"entropy {entropy:.3f} nats."
     )
-    return Scene([arms, spread], caption, width=860)
+    return Scene([arms, Panel(marks, *axes)], caption, width=860)
 
 
 def simulate(rule: str, amounts: Tensor, pulls: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -51,19 +51,14 @@ def simulate(rule: str, amounts: Tensor, pulls: int, seed: int = 0) -> tuple[Ten
         raise ValueError(f"simulate: rule must be 'softmax' or 'greedy', got {rule!r}.")
     agents, generator = len(amounts), torch.Generator().manual_seed(seed)
     env = Bandit(torch.tensor(MEANS), batch_size=agents, noise=1.0)
-    averages, counts, row = (
-        torch.zeros(agents, len(MEANS)),
-        torch.zeros(agents, len(MEANS)),
-        torch.arange(agents),
-    )
+    averages, counts = torch.zeros(2, agents, len(MEANS))
+    row = torch.arange(agents)
     env.begin(generator)
     rewards, best = torch.zeros(agents, pulls), torch.zeros(agents, pulls, dtype=torch.bool)
     for t in range(pulls):
         # Gumbel noise makes an argmax a draw from the softmax; a little of it breaks ties for the greedy rule.
         gumbel = -(-torch.rand(averages.shape, generator=generator).clamp_min(1e-30).log()).log()
-        arms = (
-            averages + amounts[:, None] * gumbel if rule == "softmax" else averages + 1e-6 * gumbel
-        ).argmax(1)
+        arms = (averages + (amounts[:, None] if rule == "softmax" else 1e-6) * gumbel).argmax(1)
         if rule == "greedy":
             arms = torch.where(torch.rand(agents, generator=generator) < amounts, gumbel.argmax(1), arms)
         paid = env.step(arms, generator).rewards
@@ -75,39 +70,34 @@ def simulate(rule: str, amounts: Tensor, pulls: int, seed: int = 0) -> tuple[Ten
 
 def exploration_scene(rule: str = "softmax", amount: float = 0.3, pulls: int = 200, seed: int = 0) -> Scene:
     """Reward over time at this much exploring, and the total at every other amount, from real simulated runs."""
-    grid = [min(a, 1.0) if rule == "greedy" else a for a in AMOUNTS]
-    amount = min(amount, 1.0) if rule == "greedy" else amount
-    settings = torch.tensor([amount, *grid]).repeat_interleave(COPIES)
-    rewards, best = simulate(rule, settings, pulls, int(seed))
-    mine = rewards[:COPIES].mean(0)
+    largest = 1.0 if rule == "greedy" else AMOUNTS[-1]
+    tried = [min(a, largest) for a in (amount, *AMOUNTS)]
+    rewards, best = simulate(rule, torch.tensor(tried).repeat_interleave(COPIES), pulls, int(seed))
     window = max(1, pulls // 25)
-    smooth = torch.nn.functional.avg_pool1d(mine[None, None], window, stride=1)[0, 0].tolist()
-    times = [t + window for t in range(len(smooth))]
-    error = rewards[:COPIES].std(0).mean().item() / (COPIES * window) ** 0.5
-    over_time = Panel(
-        [
-            Band(times, [v - 2 * error for v in smooth], [v + 2 * error for v in smooth], "reward"),
-            Line(times, smooth, "reward", f"mean of {COPIES} agents"),
-            Line([1, pulls], [MEANS[BEST]] * 2, "truth", "best arm", dashed=True, width=2),
-        ],
-        "Learning which arm pays", "pulls", "reward per pull", x_range=(1, max(pulls, 2)), y_range=(-0.5, 1.9),
-    )  # fmt: skip
-    totals = rewards.view(-1, COPIES, pulls).mean((1, 2))
-    shown = sorted(set(zip(grid, totals[1:].tolist(), strict=True)))
+    smooth = torch.nn.functional.avg_pool1d(rewards[:COPIES].mean(0)[None], window, stride=1)[0]
+    times, error = range(window, pulls + 1), 2 * rewards[:COPIES].std(0).mean() / (COPIES * window) ** 0.5
+    marks = [
+        Band(times, smooth - error, smooth + error, "reward"),
+        Line(times, smooth, "reward", f"mean of {COPIES} agents"),
+        Line([1, pulls], [MEANS[BEST]] * 2, "truth", "best arm", dashed=True, width=2),
+    ]
+    axes = ("pulls", "reward per pull", (1, max(pulls, 2)), (-0.5, 1.9))
+    over_time = Panel(marks, "Learning which arm pays", *axes)
+    mine, *totals = rewards.view(-1, COPIES, pulls).mean((1, 2)).tolist()
+    amounts, earned = zip(*sorted(set(zip(tried[1:], totals, strict=True))), strict=True)
+    marks = [
+        Line(amounts, earned, "policy", f"over {pulls} pulls", width=2),
+        Points(tried[:1], [mine], "reward", "yours", size=6),
+        Line([0.01, 10], [MEANS[BEST]] * 2, "truth", dashed=True, width=2),
+        Line([0.01, 10], [sum(MEANS) / len(MEANS)] * 2, "reference", "pure chance", dashed=True, width=2),
+    ]
     name = "temperature" if rule == "softmax" else "chance of a random arm"
     by_amount = Panel(
-        [
-            Line([a for a, _ in shown], [v for _, v in shown], "policy", f"over {pulls} pulls", width=2),
-            Points([amount], [totals[0].item()], "reward", "yours", size=6),
-            Line([0.01, 10], [MEANS[BEST]] * 2, "truth", dashed=True, width=2),
-            Line([0.01, 10], [sum(MEANS) / len(MEANS)] * 2, "reference", "pure chance", dashed=True, width=2),
-        ],
-        "How much exploring pays", name, "reward per pull", x_range=(0.01, 10), y_range=(-0.5, 1.9), x_log=True,
-    )  # fmt: skip
-    settled = best[:COPIES, -1].float().mean().item()
+        marks, "How much exploring pays", name, "reward per pull", (0.01, 10), (-0.5, 1.9), x_log=True
+    )
     caption = (
-        f"Exploring by {name} {number(amount)}: {totals[0].item():.2f} per pull over {pulls} pulls "
-        f"(best arm {MEANS[BEST]:g}), and {settled:.0%} of the agents end on the best arm."
+        f"Exploring by {name} {number(tried[0])}: {mine:.2f} per pull over {pulls} pulls (best arm {MEANS[BEST]:g}), "
+        f"and {best[:COPIES, -1].float().mean().item():.0%} of the agents end on the best arm."
     )
     return Scene([over_time, by_amount], caption, width=900, height=350)
 
@@ -119,12 +109,10 @@ def softmax_explorer() -> Explorable:
 
 def exploration_explorer() -> Explorable:
     """Rule, amount of exploring and patience in hand; a thousand agents learn at every move."""
-    return explore(
-        exploration_scene,
-        {
-            "rule": buttons("softmax", [("softmax", "softmax"), ("ε-greedy", "greedy")], label="rule"),
-            "amount": log_slider(0.3, 0.01, 10.0, label="amount", steps=10),
-            "pulls": int_slider(200, 20, 400, step=20, label="pulls"),
-            "seed": int_slider(0, 0, 20, label="seed"),
-        },
-    )
+    controls = {
+        "rule": buttons("softmax", [("softmax", "softmax"), ("ε-greedy", "greedy")], label="rule"),
+        "amount": log_slider(0.3, 0.01, 10.0, label="amount", steps=10),
+        "pulls": int_slider(200, 20, 400, step=20, label="pulls"),
+        "seed": int_slider(0, 0, 20, label="seed"),
+    }
+    return explore(exploration_scene, controls)

@@ -7,9 +7,10 @@ one parameter, the logit of the sampled action, which starts at ``OLD_PROB``.
 from __future__ import annotations
 
 import torch
+from torch.nn.functional import logsigmoid
 
 from rlbase.explore.live import Explorable, explore, int_slider, slider
-from rlbase.explore.scene import Band, Line, Note, Panel, Points, Scene, number
+from rlbase.explore.scene import Band, Line, Mark, Note, Panel, Points, Scene, number
 from rlbase.losses import ppo_clip, reinforce
 
 OLD_PROB = 0.25
@@ -36,19 +37,19 @@ def walk(clip: float | None, advantage: float, epochs: int, learning_rate: float
     Without the clip the loss is the same importance-weighted one, ``-ratio * advantage``.
     """
     start = torch.tensor([[OLD_PROB]], dtype=torch.float64)
-    logit = start.logit().requires_grad_()
-    old_logp, weight = start.log(), torch.full_like(start, advantage)
+    logit, old_logp, weight = start.logit().requires_grad_(), start.log(), torch.full_like(start, advantage)
     ratios = [1.0]
     for _ in range(epochs):
-        logp = torch.nn.functional.logsigmoid(logit)
-        if clip is None:
-            loss = reinforce((logp - old_logp).exp(), weight)
-        else:
-            loss = ppo_clip(logp, old_logp, weight, clip=clip)
+        logp = logsigmoid(logit)
+        loss = (
+            reinforce((logp - old_logp).exp(), weight)
+            if clip is None
+            else ppo_clip(logp, old_logp, weight, clip=clip)
+        )
         (gradient,) = torch.autograd.grad(loss.sum(), logit)
         with torch.no_grad():
             logit -= learning_rate * gradient
-            ratios.append((torch.nn.functional.logsigmoid(logit) - old_logp).exp().item())
+            ratios.append((logsigmoid(logit) - old_logp).exp().item())
     return ratios
 
 
@@ -60,53 +61,47 @@ def clip_scene(
     learning_rate: float = 0.15,
 ) -> Scene:
     """The surrogate with its two pieces, and the ratio of a policy that climbs it for some epochs."""
-    at, slope = (x.item() for x in surrogate(torch.tensor([ratio], dtype=torch.float64), advantage, clip))
     with_clip = walk(clip, advantage, epochs, learning_rate)
     without = walk(None, advantage, epochs, learning_rate)
-    reached, inside = with_clip[-1], 1 - clip <= with_clip[-1] <= 1 + clip
-    pull = "no slope: nothing pulls ρ any more" if slope == 0 else f"slope {number(slope)}"
+    spots = torch.tensor([ratio, with_clip[-1]], dtype=torch.float64)
+    heights, slopes = (x.tolist() for x in surrogate(spots, advantage, clip))
+    pull = "no slope: nothing pulls ρ any more" if slopes[0] == 0 else f"slope {number(slopes[0])}"
+    inside = 1 - clip <= with_clip[-1] <= 1 + clip
     outside = "" if inside else " (outside 1 ± ε: the clip ends the pull, it does not hold the ratio)"
     caption = (
-        f"At ρ = {number(ratio)} the objective is {number(at)}, {pull}. "
-        f"After {epochs} step{'s'[: epochs != 1]} ρ = {reached:.3f} with the clip{outside}, "
+        f"At ρ = {number(ratio)} the objective is {number(heights[0])}, {pull}. "
+        f"After {epochs} step{'s'[: epochs != 1]} ρ = {with_clip[-1]:.3f} with the clip{outside}, "
         f"{without[-1]:.3f} without."
     )
-    panels = [_pieces(clip, advantage, ratio, at, slope, reached, epochs), _climb(clip, with_clip, without)]
-    return Scene(panels, caption, width=860, height=350)
+    tangent = [heights[0] + slopes[0] * run for run in (-0.22, 0.22)]
+    pieces = _pieces(clip, advantage)
+    pieces += [
+        Line([ratio - 0.22, ratio + 0.22], tangent, "reward", "slope at ρ", width=3),
+        Points([ratio], heights[:1], "reward", size=5.5),
+        Points([min(with_clip[-1], LARGEST)], heights[1:], "policy", f"after {epochs} steps", size=7, hollow=True),
+    ]  # fmt: skip
+    axes = ("probability ratio ρ = π / π_old", "objective (higher is better)", (0, LARGEST), (-3, 3))
+    objective = Panel(pieces, "PPO's objective for one choice", *axes)
+    return Scene([objective, _climb(clip, with_clip, without)], caption, width=860, height=350)
 
 
-def _pieces(
-    clip: float, advantage: float, ratio: float, at: float, slope: float, reached: float, epochs: int
-) -> Panel:
-    """The two linear pieces, their smaller one, its slope at ``ratio``, and where the optimiser stopped."""
+def _pieces(clip: float, advantage: float) -> list[Mark]:
+    """The two linear pieces and the smaller of them."""
     grid = torch.linspace(0.01, LARGEST, 250, dtype=torch.float64)
-    value, _ = surrogate(grid, advantage, clip)
-    landed, _ = surrogate(torch.tensor([reached], dtype=torch.float64), advantage, clip)
-    low, high, run = 1 - clip, 1 + clip, [ratio - 0.22, ratio + 0.22]
-    flat, stopped = [advantage * r for r in (low, low, high, high)], f"after {epochs} steps"
-    marks = [
-        Band([low, high], [-3, -3], [3, 3], "other"),
+    corners = [0, 1 - clip, 1 + clip, LARGEST]
+    flat = [advantage * min(max(r, 1 - clip), 1 + clip) for r in corners]
+    return [
+        Band(corners[1:3], [-3, -3], [3, 3], "other"),
         Line([0, LARGEST], [0, LARGEST * advantage], "reference", "ρA", dashed=True, width=1.8),
-        Line([0, low, high, LARGEST], flat, "other", "clip(ρ)A", True, 1.8),
-        Line(grid.tolist(), value.tolist(), "policy", "PPO: the smaller", width=3),
-        Line(run, [at + slope * (x - ratio) for x in run], "reward", "slope at ρ", width=3),
-        Points([ratio], [at], "reward", size=5.5),
-        Points([min(reached, LARGEST)], [landed.item()], "policy", stopped, size=7, hollow=True),
+        Line(corners, flat, "other", "clip(ρ)A", True, 1.8),
+        Line(grid, surrogate(grid, advantage, clip)[0], "policy", "PPO: the smaller", width=3),
     ]
-    return Panel(
-        marks,
-        "PPO's objective for one choice",
-        "probability ratio ρ = π / π_old",
-        "objective (higher is better)",
-        x_range=(0, LARGEST),
-        y_range=(-3, 3),
-    )
 
 
 def _climb(clip: float, with_clip: list[float], without: list[float]) -> Panel:
     """The ratio after each gradient step, with the clip and without."""
-    epochs = len(with_clip) - 1
-    steps, width = list(range(epochs + 1)), max(epochs, 1)
+    steps = list(range(len(with_clip)))
+    width = max(steps[-1], 1)
     marks = [
         Band([0, width], [1 - clip] * 2, [1 + clip] * 2, "other", "1 ± ε"),
         Line(steps, without, "wrong", "no clip", width=2),
@@ -115,21 +110,17 @@ def _climb(clip: float, with_clip: list[float], without: list[float]) -> Panel:
         Points(steps[-1:], with_clip[-1:], "policy", size=5),
         Note(0, 4.25, f"ρ can reach {number(1 / OLD_PROB)} at most", "reference"),
     ]
-    title, x_label = "A policy climbing it", "gradient steps on the same choice"
-    return Panel(
-        marks, title, x_label, "probability ratio ρ", x_range=(0, width), y_range=(0, 4.5), weight=0.8
-    )
+    names = ("A policy climbing it", "gradient steps on the same choice", "probability ratio ρ")
+    return Panel(marks, *names, (0, width), (0, 4.5), weight=0.8)
 
 
 def clip_explorer() -> Explorable:
     """ε, advantage, ratio and epochs in hand: see the pieces, the slope, and where the optimiser stops."""
-    return explore(
-        clip_scene,
-        {
-            "clip": slider(0.2, 0.0, 0.9, step=0.05, label="clip ε"),
-            "advantage": slider(1.0, -2.0, 2.0, step=0.1, label="advantage A", form=".1f"),
-            "ratio": slider(1.5, 0.05, 2.5, step=0.05, label="ratio ρ"),
-            "epochs": int_slider(20, 0, 60, label="gradient steps"),
-            "learning_rate": slider(0.15, 0.05, 2.0, step=0.05, label="learning rate"),
-        },
-    )
+    controls = {
+        "clip": slider(0.2, 0.0, 0.9, step=0.05, label="clip ε"),
+        "advantage": slider(1.0, -2.0, 2.0, step=0.1, label="advantage A", form=".1f"),
+        "ratio": slider(1.5, 0.05, 2.5, step=0.05, label="ratio ρ"),
+        "epochs": int_slider(20, 0, 60, label="gradient steps"),
+        "learning_rate": slider(0.15, 0.05, 2.0, step=0.05, label="learning rate"),
+    }
+    return explore(clip_scene, controls)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlbase.explore.geometry import Box, Dot, Poly, Words
 from rlbase.explore.layout import layout
@@ -66,9 +66,10 @@ def png(scene: Scene, *, dpi: int = 170) -> bytes:
     return packed.getvalue()
 
 
-def png_base64(scene: Scene) -> str:
-    """The PNG as base64 text, the form in which notebooks keep pictures."""
-    return base64.b64encode(png(scene)).decode("ascii")
+def still(scene: Scene, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a saved notebook keeps of a cell: ``text``, the picture, and its alt text."""
+    picture = base64.b64encode(png(scene)).decode("ascii")
+    return {"text/plain": text, "image/png": picture}, {"image/png": {"alt": scene.alt}}
 
 
 def _installed_fonts() -> list[str]:
@@ -84,12 +85,9 @@ def _add(axes: Axes, shape: Poly | Box | Dot | Words, order: int) -> None:
 
     color = INK.get(shape.color, shape.color)
     if isinstance(shape, Words):
-        weight = "bold" if shape.bold else "normal"
         side = {"start": "left", "middle": "center", "end": "right"}[shape.anchor]
-        axes.text(
-            shape.x, shape.y, shape.text, fontsize=shape.size * 0.72, color=color, ha=side, va="baseline",
-            fontweight=weight, zorder=order, parse_math=False,
-        )  # fmt: skip
+        text = axes.text(shape.x, shape.y, shape.text, color=color, ha=side, va="baseline", zorder=order)
+        text.set(fontsize=0.72 * shape.size, fontweight="bold" if shape.bold else "normal", parse_math=False)
     elif isinstance(shape, Dot):
         face = "none" if shape.hollow else color
         axes.add_patch(Circle((shape.x, shape.y), shape.radius, fc=face, ec=color, lw=1.3, zorder=order))
@@ -102,5 +100,5 @@ def _add(axes: Axes, shape: Poly | Box | Dot | Words, order: int) -> None:
         axes.add_patch(Polygon(shape.points, fc=color, ec="none", alpha=shape.opacity, zorder=order))
     else:
         xs, ys = zip(*shape.points, strict=True)
-        dash = (0, tuple(v * 0.72 / (shape.width * 0.72) for v in shape.dash)) if shape.dash else "-"
+        dash = (0, tuple(v / shape.width for v in shape.dash)) if shape.dash else "-"
         axes.plot(xs, ys, color=color, lw=shape.width * 0.72, ls=dash, zorder=order, solid_capstyle="round")

@@ -5,6 +5,7 @@ Pixels run right and down from the upper left corner.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class Words:
 
 
 Shape = Poly | Box | Dot | Words
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,8 @@ class Axes:
         return self.top + self.height * (high - value) / (high - low)
 
     def holds(self, x: float, y: float) -> bool:
-        slack = 1e-6
-        inside_x = self.left - slack <= x <= self.left + self.width + slack
-        return inside_x and self.top - slack <= y <= self.top + self.height + slack
+        across, down = x - self.left, y - self.top
+        return -1e-6 <= across <= self.width + 1e-6 and -1e-6 <= down <= self.height + 1e-6
 
 
 def linear_ticks(low: float, high: float, count: int) -> list[tuple[float, str]]:
@@ -123,41 +124,33 @@ def log_ticks(low: float, high: float) -> list[tuple[float, str]]:
     return [(t, number(t)) for t in ticks[:: max(1, len(ticks) // 7)]]
 
 
-def clip_runs(points: Sequence[tuple[float, float]], axes: Axes) -> list[list[tuple[float, float]]]:
+def clip_runs(points: Sequence[Point], axes: Axes) -> list[list[Point]]:
     """The parts of a polyline that lie inside the axes, cut exactly at the border."""
     if all(axes.holds(x, y) for x, y in points):
         return [list(points)] if points else []
-    runs: list[list[tuple[float, float]]] = []
-    for a, b in zip(points, points[1:], strict=False):
+    runs: list[list[Point]] = []
+    for a, b in itertools.pairwise(points):
         kept = _clip_segment(a, b, axes)
-        if kept is None:
-            continue
-        if runs and runs[-1][-1] == kept[0]:
+        if kept and runs and runs[-1][-1] == kept[0]:
             runs[-1].append(kept[1])
-        else:
-            runs.append([kept[0], kept[1]])
+        elif kept:
+            runs.append([*kept])
     return runs
 
 
-def _clip_segment(
-    a: tuple[float, float], b: tuple[float, float], axes: Axes
-) -> tuple[tuple[float, float], tuple[float, float]] | None:
+def _clip_segment(a: Point, b: Point, axes: Axes) -> tuple[Point, Point] | None:
     """Liang and Barsky's cut of the segment ab by the axes' rectangle."""
-    start, end = 0.0, 1.0
-    delta = (b[0] - a[0], b[1] - a[1])
-    lows, highs = (axes.left, axes.top), (axes.left + axes.width, axes.top + axes.height)
-    for k in (0, 1):
-        if delta[k] == 0:
-            if not lows[k] <= a[k] <= highs[k]:
-                return None
-            continue
-        enter, leave = sorted(((lows[k] - a[k]) / delta[k], (highs[k] - a[k]) / delta[k]))
-        start, end = max(start, enter), min(end, leave)
+    start, end, (dx, dy) = 0.0, 1.0, (b[0] - a[0], b[1] - a[1])
+    for at, delta, low, size in ((a[0], dx, axes.left, axes.width), (a[1], dy, axes.top, axes.height)):
+        if delta:
+            enter, leave = sorted(((low - at) / delta, (low + size - at) / delta))
+            start, end = max(start, enter), min(end, leave)
+        elif not low <= at <= low + size:
+            return None
     if start > end:
         return None
-    first = a if start == 0 else (a[0] + start * delta[0], a[1] + start * delta[1])
-    last = b if end == 1 else (a[0] + end * delta[0], a[1] + end * delta[1])
-    return first, last
+    first = a if start == 0 else (a[0] + start * dx, a[1] + start * dy)
+    return first, b if end == 1 else (a[0] + end * dx, a[1] + end * dy)
 
 
 def ramp(share: float) -> str:
@@ -180,12 +173,6 @@ def luminance(color: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def contrast(one: str, two: str) -> float:
-    """Contrast ratio of two colours as WCAG 2 defines it, 1 to 21."""
-    light, dark = sorted((luminance(one), luminance(two)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
 def text_on(fill: str) -> str:
-    """Black or white, whichever reads better on ``fill``."""
-    return max(("#000000", "#ffffff"), key=lambda ink: contrast(ink, fill))
+    """Black or white, whichever has the larger contrast on ``fill`` (they are equal at a luminance of 0.179)."""
+    return "#000000" if luminance(fill) > 0.179 else "#ffffff"

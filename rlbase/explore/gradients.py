@@ -69,10 +69,8 @@ def estimates(baseline: str, rewards: Tensor, rows: int, *, batches: int = 400, 
     elif baseline == "critic":
         earlier = pay(rewards, draw(rewards, rows, batches, seed + 1_000))
         paid = paid - earlier.mean(2, keepdim=True)
-    arms = rewards.shape[1]
-    score = (
-        torch.eye(arms, dtype=rewards.dtype)[answers] - 1 / arms
-    )  # gradient of log pi(answer) in the logits
+    # The gradient of log pi(answer) in the logits of a uniform policy.
+    score = torch.eye(rewards.shape[1], dtype=rewards.dtype)[answers] - 1 / rewards.shape[1]
     return torch.einsum("bpn,bpna->bpa", paid, score) / rows
 
 
@@ -85,60 +83,52 @@ def cloud_scene(baseline: str = "none", gap: float = 4.0, rows: int = 32, seed: 
     """Four hundred gradient estimates around the exact one, and the noise of all four baselines."""
     rewards = payments(gap)
     exact = exact_gradient(rewards)
-    length = exact.norm()
     sideways = torch.tensor([[0.0, 0, 0], [1, -2, 1]], dtype=torch.float64) / 6**0.5
-    axes = torch.stack([exact / length, sideways]).flatten(1).T / length
+    axes = torch.stack([exact / exact.norm(), sideways]).flatten(1).T / exact.norm()
     spread = {name: estimates(name, rewards, rows, seed=int(seed)) for name in BASELINES}
     noises = {name: noise(found, exact) for name, found in spread.items()}
-    flat = spread[baseline].flatten(1) @ axes
-    wrong_way = (flat[:, 0] < 0).double().mean().item()
+    flat, plain = (spread[name].flatten(1) @ axes for name in (baseline, "none"))
+    dots = [
+        Points(flat[:, 0], flat[:, 1], "policy", "one batch", size=2.2),
+        Line(*_ellipse(plain), "wrong", "without baseline", True, 1.8),
+        Line(*_ellipse(flat), "policy", "95% of them", width=2),
+        Line([0, 0], [-4, 4], "reference", width=1.2),
+        Points([1], [0], "truth", "exact", size=6),
+    ]
+    along = "along the exact gradient (1: exact, below 0: downhill)"
     cloud = Panel(
-        [
-            Points(flat[:, 0].tolist(), flat[:, 1].tolist(), "policy", "one batch", size=2.2),
-            Line(*_ellipse(spread["none"].flatten(1) @ axes), "wrong", "without baseline", True, 1.8),
-            Line(*_ellipse(flat), "policy", "95% of them", width=2),
-            Line([0, 0], [-4, 4], "reference", width=1.2),
-            Points([1], [0], "truth", "exact", size=6),
-        ],
-        "Each dot: the gradient of one batch", "along the exact gradient (1: exact, below 0: downhill)",
-        "sideways", x_range=(-3.5, 5.5), y_range=(-4, 4), weight=1.35,
-    )  # fmt: skip
+        dots, "Each dot: the gradient of one batch", along, "sideways", (-3.5, 5.5), (-4, 4), weight=1.35
+    )
+    one = Line([0, 1], [1, 1], "reference", "as long as the gradient", dashed=True, width=1.8)
+    heights, names, top = [*noises.values()], [*BASELINES.values()], max(1.2, 1.1 * max(noises.values()))
     bars = Panel(
-        [
-            Bars(list(noises.values()), "other"),
-            Line([0, 1], [1, 1], "reference", "as long as the gradient", dashed=True, width=1.8),
-        ],
-        "Noise of one estimate", "", "RMS error, in gradient lengths", categories=list(BASELINES.values()),
-        y_range=(0, max(1.2, 1.1 * max(noises.values()))),
+        [Bars(heights, "other"), one], "Noise of one estimate", "", "RMS error, in gradient lengths",
+        y_range=(0, top), categories=names,
     )  # fmt: skip
-    more = (noises["none"] / noises[baseline]) ** 2
-    gain = "" if baseline == "none" else f" Worth {number(more)} times as many answers without a baseline."
+    more = number((noises["none"] / noises[baseline]) ** 2)
+    gain = "" if baseline == "none" else f" Worth {more} times as many answers without a baseline."
     caption = (
         f"{rows} answers a batch, baseline {BASELINES[baseline]}: noise {noises[baseline]:.2f} gradient lengths; "
-        f"{wrong_way:.0%} of the batches point the wrong way.{gain}"
+        f"{(flat[:, 0] < 0).double().mean().item():.0%} of the batches point the wrong way.{gain}"
     )
     return Scene([cloud, bars], caption, width=920, height=400)
 
 
-def _ellipse(points: Tensor) -> tuple[list[float], list[float]]:
+def _ellipse(points: Tensor) -> tuple[Tensor, Tensor]:
     """The ellipse that holds 95% of a Gaussian with the mean and covariance of ``[n, 2]`` points."""
     angles = torch.linspace(0, 2 * torch.pi, 61, dtype=points.dtype)
     circle = torch.stack([angles.cos(), angles.sin()]) * 5.991**0.5
     values, vectors = torch.linalg.eigh(torch.cov(points.T))
     x, y = points.mean(0)[:, None] + vectors @ (values.clamp(min=0).sqrt()[:, None] * circle)
-    return x.tolist(), y.tolist()
+    return x, y
 
 
 def gradient_explorer() -> Explorable:
     """Baseline, batch size and the difference between the prompts in hand: 400 batches drawn at every move."""
-    return explore(
-        cloud_scene,
-        {
-            "baseline": buttons(
-                "none", [(words, name) for name, words in BASELINES.items()], label="baseline"
-            ),
-            "rows": int_slider(32, 8, 256, step=8, label="answers in a batch"),
-            "gap": slider(4.0, 0.0, 10.0, step=0.5, label="second prompt pays more by", form=".1f"),
-            "seed": int_slider(0, 0, 20, label="seed"),
-        },
-    )
+    controls = {
+        "baseline": buttons("none", [(words, name) for name, words in BASELINES.items()], label="baseline"),
+        "rows": int_slider(32, 8, 256, step=8, label="answers in a batch"),
+        "gap": slider(4.0, 0.0, 10.0, step=0.5, label="second prompt pays more by", form=".1f"),
+        "seed": int_slider(0, 0, 20, label="seed"),
+    }
+    return explore(cloud_scene, controls)

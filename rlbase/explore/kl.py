@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from math import log
+from math import log10
 
 import torch
 from torch import Tensor
@@ -37,72 +37,52 @@ def climb(ref: Tensor, reward: Tensor, beta: float, steps: int, learning_rate: f
     return policy.logits.detach().softmax(-1)[0]
 
 
+def places(*policies: Tensor) -> tuple[list[float], list[float]]:
+    """KL to the reference and expected reward of each policy: where it lies in the right panel."""
+    return [kl(p, REF) for p in policies], [(p @ REWARD).item() for p in policies]
+
+
 @lru_cache
 def frontier(low: float = 0.02, high: float = 10.0, count: int = 60) -> tuple[list[float], list[float]]:
-    """KL and expected reward of the optimum for ``count`` values of β between ``low`` and ``high``."""
-    betas = torch.logspace(log(low, 10), log(high, 10), count)
-    optima = [kl_optimum(REF, REWARD, beta=b) for b in betas.tolist()]
-    return [kl(p, REF) for p in optima], [(p @ REWARD).item() for p in optima]
-
-
-@lru_cache
-def _best_of() -> tuple[list[float], list[float]]:
-    laws = [best_of_n(REF, REWARD, n).double() for n in (2, 4, 8, 16)]
-    return [kl(p, REF) for p in laws], [(p @ REWARD).item() for p in laws]
+    """The places of the optimum for ``count`` values of β between ``low`` and ``high``."""
+    betas = torch.logspace(log10(low), log10(high), count)
+    return places(*(kl_optimum(REF, REWARD, beta=b) for b in betas.tolist()))
 
 
 def beta_scene(beta: float = 0.5, steps: int = 60) -> Scene:
     """Reference, known optimum and a policy trained just now, and where they lie between reward and KL."""
-    optimum = kl_optimum(REF, REWARD, beta=beta)
-    learned = climb(REF, REWARD, beta, steps)
+    optimum, learned = kl_optimum(REF, REWARD, beta=beta), climb(REF, REWARD, beta, steps)
+    bars = [
+        Bars(REF, "reference", "reference"),
+        Bars(optimum, "truth", "known optimum"),
+        Bars(learned, "policy", f"learned, {steps} steps"),
+    ]
+    names = [f"reward {number(r)}" for r in REWARD.tolist()]
     arms = Panel(
-        [
-            Bars(REF.tolist(), "reference", "reference"),
-            Bars(optimum.tolist(), "truth", "optimum ∝ ref·exp(r/β)"),
-            Bars(learned.tolist(), "policy", f"learned, {steps} steps"),
-        ],
-        "Which arm is chosen",
-        "",
-        "probability",
-        y_range=(0, 1.08),
-        categories=[f"reward {number(r)}" for r in REWARD.tolist()],
-        weight=1.25,
+        bars, "Which arm is chosen", "", "probability", y_range=(0, 1.08), categories=names, weight=1.25
     )
-    spots = {
-        name: (kl(p, REF), (p @ REWARD).item()) for name, p in (("optimum", optimum), ("learned", learned))
-    }
-    best_kl, best_reward = _best_of()
-    trade = Panel(
-        [
-            Line(*frontier(), "truth", "best possible", width=2),
-            Points(best_kl, best_reward, "other", "best of 2, 4, 8, 16", size=3.5),
-            Points([0], [(REF @ REWARD).item()], "reference", "reference", size=5),
-            Points(spots["optimum"][:1], spots["optimum"][1:], "truth", size=8, hollow=True),
-            Points(spots["learned"][:1], spots["learned"][1:], "policy", "learned", size=5),
-        ],
-        "What reward costs",
-        "KL(π‖ref), nats",
-        "expected reward",
-        x_range=(-0.05, 2.4),
-        y_range=(0.5, 2.1),
-    )
-    apart = total_variation(learned, optimum)
-    divergence, reward = spots["learned"]
+    marks = [
+        Line(*frontier(), "truth", "best possible", width=2),
+        Points(*places(*(best_of_n(REF, REWARD, n) for n in (2, 4, 8, 16))), "other", "best of 2, 4, 8, 16", 3.5),
+        Points(*places(REF), "reference", "reference", size=5),
+        Points(*places(optimum), "truth", size=8, hollow=True),
+        Points(*places(learned), "policy", "learned", size=5),
+    ]  # fmt: skip
+    axes = ("What reward costs", "KL(π‖ref), nats", "expected reward", (-0.05, 2.4), (0.5, 2.1))
+    (divergence,), (reward,) = places(learned)
     caption = (
-        f"β = {number(beta)}: the learned policy earns {reward:.3f} at a KL of {divergence:.3f} nats, "
-        f"objective {reward - beta * divergence:.3f}; it is {apart:.3f} (total variation) from the optimum."
+        f"β = {number(beta)}: the learned policy earns {reward:.3f} at a KL of {divergence:.3f} nats, objective "
+        f"{reward - beta * divergence:.3f}; it is {total_variation(learned, optimum):.3f} (total variation) from "
+        "the optimum."
     )
-    return Scene([arms, trade], caption, width=900, height=350)
+    return Scene([arms, Panel(marks, *axes)], caption, width=900, height=350)
 
 
 def beta_explorer() -> Explorable:
     """β in hand: between the reference (large β) and the best arm alone (small β)."""
+    beta = log_slider(0.5, 0.02, 10.0, label="KL coefficient β", steps=10)
     return explore(
-        beta_scene,
-        {
-            "beta": log_slider(0.5, 0.02, 10.0, label="KL coefficient β", steps=10),
-            "steps": int_slider(60, 0, 200, step=5, label="gradient steps"),
-        },
+        beta_scene, {"beta": beta, "steps": int_slider(60, 0, 200, step=5, label="gradient steps")}
     )
 
 
@@ -122,36 +102,28 @@ def estimates(
 def estimator_scene(shift: float = 0.5, samples: int = 16, seed: int = 0) -> Scene:
     """Mean and spread of k1, k2 and k3 over 400 repeated batches, beside the exact KL."""
     exact, found = estimates(shift, samples, int(seed))
-    names = [f"k{i}" for i in (1, 2, 3)]
-    means = [found[name].mean().item() for name in names]
-    spreads = [found[name].std().item() for name in names]
-    negative = [(found[name] < 0).double().mean().item() for name in names]
+    batches = torch.stack([*found.values()])
+    means, spreads, negative = batches.mean(1), batches.std(1), (batches < 0).double().mean(1)
     truth = Line([0, 1], [exact, exact], "truth", f"exact KL {number(exact)}", dashed=True, width=2)
+    names, mean = [*found], [Bars(means, "policy"), truth]
+    share, spread = [Bars(100 * negative, "wrong")], [Bars(spreads, "other")]
     panels = [
-        Panel([Bars(means, "policy"), truth], "Is it right on average?", "", "mean estimate, nats", categories=names),
-        Panel([Bars(spreads, "other")], "How noisy is one batch?", "", "standard deviation, nats", categories=names),
-        Panel(
-            [Bars([100 * n for n in negative], "wrong")],
-            "How often is it negative?", "", "% of batches", y_range=(0, 100), categories=names,
-        ),
-    ]  # fmt: skip
+        Panel(mean, "Is it right on average?", "", "mean estimate, nats", categories=names),
+        Panel(spread, "How noisy is one batch?", "", "standard deviation, nats", categories=names),
+        Panel(share, "How often is it negative?", "", "% of batches", y_range=(0, 100), categories=names),
+    ]
     caption = f"{samples} draws a batch, 400 batches. k1 is below zero in {negative[0]:.0%} of them"
     if shift > 0:
-        noise = number(spreads[2] / spreads[0])
-        caption += (
-            f"; k2 is off by {number(means[1] - exact)} nats; the noise of k3 is {noise} times that of k1"
-        )
-    caption += "."
-    return Scene(panels, caption, width=900, height=300)
+        bias, noise = number(means[1].item() - exact), number((spreads[2] / spreads[0]).item())
+        caption += f"; k2 is off by {bias} nats; the noise of k3 is {noise} times that of k1"
+    return Scene(panels, f"{caption}.", width=900, height=300)
 
 
 def estimator_explorer() -> Explorable:
     """Distance of the policies and size of a batch in hand: bias, noise and sign of the three estimators."""
-    return explore(
-        estimator_scene,
-        {
-            "shift": slider(0.5, 0.0, 3.0, step=0.1, label="distance of the policies", form=".1f"),
-            "samples": int_slider(16, 1, 128, label="draws in a batch"),
-            "seed": int_slider(0, 0, 20, label="seed"),
-        },
-    )
+    controls = {
+        "shift": slider(0.5, 0.0, 3.0, step=0.1, label="distance of the policies", form=".1f"),
+        "samples": int_slider(16, 1, 128, label="draws in a batch"),
+        "seed": int_slider(0, 0, 20, label="seed"),
+    }
+    return explore(estimator_scene, controls)

@@ -8,6 +8,7 @@ page's theme.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from rlbase.explore.geometry import (
     Axes,
@@ -22,9 +23,10 @@ from rlbase.explore.geometry import (
     ramp,
     text_on,
 )
-from rlbase.explore.scene import COLOURS, Band, Bars, Cells, Line, Mark, Note, Panel, Points, Scene, number
+from rlbase.explore.scene import COLOURS, Band, Bars, Cells, Line, Note, Panel, Points, Scene, number
 
 CHAR = 0.59  # mean width of a character, in font sizes
+Labelled = Line | Points | Band | Bars
 TICKS = 60.0  # pixels that the longest tick labels may take
 
 
@@ -45,28 +47,27 @@ def layout(scene: Scene) -> list[Shape]:
     return shapes
 
 
-def _panel(
-    panel: Panel, left: float, width: float, head: float, foot: float, legend_rows: int
-) -> list[Shape]:
-    top = head + 30.0 + 20.0 * legend_rows + (20.0 if panel.y_label else 4.0)
+def _panel(panel: Panel, left: float, width: float, head: float, foot: float, legends: int) -> list[Shape]:
     cells = next((m for m in panel.marks if isinstance(m, Cells)), None)
     if cells is not None:
-        shapes: list[Shape] = [Words(left, head + 17, panel.title, size=14, bold=True)]
-        return shapes + _cells(cells, left, head + 34, width, foot - head - 68)
+        title = Words(left, head + 17, panel.title, size=14, bold=True)
+        return [title, *_cells(cells, left, head + 34, width, foot - head - 68)]
+    top = head + 30.0 + 20.0 * legends + (20.0 if panel.y_label else 4.0)
     bottom = foot - (46.0 if panel.x_label else 28.0)
-    x_range, y_range = _x_range(panel), _y_range(panel)
+    y_range = _y_range(panel)
     y_ticks = linear_ticks(*y_range, max(2, int((bottom - top) / 40)))
-    margin = max((len(text) for _, text in y_ticks), default=0) * 12 * CHAR + 8
-    axes = Axes(left + margin, top, width - margin, bottom - top, x_range, y_range, panel.x_log)
-    shapes = [Words(axes.left, head + 17, panel.title, size=14, bold=True)]
-    for row, entries in enumerate(_legend_rows(panel, axes.width)):
-        shapes += _legend(entries, axes.left, head + 38 + 20 * row)
+    margin = max((_wide(text) for _, text in y_ticks), default=0) + 8
+    axes = Axes(left + margin, top, width - margin, bottom - top, _x_range(panel), y_range, panel.x_log)
+    shapes: list[Shape] = [Words(axes.left, head + 17, panel.title, size=14, bold=True)]
+    for i, entries in enumerate(_legend_rows(panel, axes.width)):
+        shapes += _legend(entries, axes.left, head + 38 + 20 * i)
     shapes += _frame(panel, axes, y_ticks)
     bars = [m for m in panel.marks if isinstance(m, Bars)]
     for mark in panel.marks:
-        shapes += (
-            _bars(mark, bars.index(mark), len(bars), axes) if isinstance(mark, Bars) else _mark(mark, axes)
-        )
+        if isinstance(mark, Bars):
+            shapes += _bars(mark, bars.index(mark), len(bars), axes)
+        else:
+            shapes += _mark(mark, axes)
     return shapes
 
 
@@ -79,63 +80,66 @@ def _frame(panel: Panel, axes: Axes, y_ticks: list[tuple[float, str]]) -> list[S
         y = axes.y(value)
         shapes.append(Poly(((axes.left, y), (right, y)), "grid"))
         shapes.append(Words(axes.left - 7, y + 4, text, color="soft", anchor="end"))
-    if panel.categories:
-        step = axes.width / len(panel.categories)
-        for i, name in enumerate(panel.categories):
-            shapes.append(
-                Words(axes.left + (i + 0.5) * step, bottom + 18, name, color="soft", anchor="middle")
-            )
-    else:
-        ticks = (
-            log_ticks(*axes.x_range)
-            if panel.x_log
-            else linear_ticks(*axes.x_range, max(2, int(axes.width / 62)))
-        )
-        for value, text in ticks:
+    step = axes.width / max(len(panel.categories), 1)
+    below = [(axes.left + (i + 0.5) * step, name) for i, name in enumerate(panel.categories)]
+    if not below:
+        linear = linear_ticks(*axes.x_range, max(2, int(axes.width / 62))) if not panel.x_log else []
+        for value, text in linear or log_ticks(*axes.x_range):
             x = axes.x(value)
             shapes.append(Poly(((x, bottom), (x, bottom + 4)), "soft"))
-            middle = min(
-                x, right + 12 - len(text) * 6 * CHAR
-            )  # a picture ends 14 pixels right of its last axis
-            shapes.append(Words(middle, bottom + 18, text, color="soft", anchor="middle"))
+            # A picture ends 14 pixels right of its last axis.
+            below.append((min(x, right + 12 - _wide(text) / 2), text))
+    shapes += [Words(x, bottom + 18, text, color="soft", anchor="middle") for x, text in below]
     shapes.append(Poly(((axes.left, bottom), (right, bottom)), "soft"))
     if panel.x_label:
         shapes.append(Words(right, bottom + 38, panel.x_label, color="soft", anchor="end"))
     return shapes
 
 
-def _mark(mark: Mark, axes: Axes) -> list[Shape]:
+def _mark(mark: Line | Points | Band | Cells | Note, axes: Axes) -> list[Shape]:
+    def place(xs: Sequence[float], ys: Sequence[float]) -> list[tuple[float, float]]:
+        return [(axes.x(x), axes.y(y)) for x, y in zip(xs, ys, strict=True)]
+
     if isinstance(mark, Line):
-        dash = (6.0, 4.0) if mark.dashed else ()
-        points = [(axes.x(x), axes.y(y)) for x, y in zip(mark.x, mark.y, strict=True)]
-        return [Poly(tuple(run), COLOURS[mark.color], mark.width, dash) for run in clip_runs(points, axes)]
+        runs = clip_runs(place(mark.x, mark.y), axes)
+        return [Poly(tuple(run), COLOURS[mark.color], mark.width, _dash(mark)) for run in runs]
     if isinstance(mark, Points):
-        places = [(axes.x(x), axes.y(y)) for x, y in zip(mark.x, mark.y, strict=True)]
-        return [Dot(x, y, mark.size, COLOURS[mark.color], mark.hollow) for x, y in places if axes.holds(x, y)]
+        dots = [(x, y) for x, y in place(mark.x, mark.y) if axes.holds(x, y)]
+        return [Dot(x, y, mark.size, COLOURS[mark.color], mark.hollow) for x, y in dots]
     if isinstance(mark, Band):
-        low, high = axes.y_range
-        lower = [(axes.x(x), axes.y(min(max(y, low), high))) for x, y in zip(mark.x, mark.low, strict=True)]
-        upper = [(axes.x(x), axes.y(min(max(y, low), high))) for x, y in zip(mark.x, mark.high, strict=True)]
+        lower, upper = (place(mark.x, [_within(v, axes.y_range) for v in y]) for y in (mark.low, mark.high))
         return [Poly((*lower, *reversed(upper)), COLOURS[mark.color], filled=True, opacity=0.16)]
     if isinstance(mark, Note):
-        x = min(max(axes.x(mark.x), axes.left), axes.left + axes.width)
-        y = min(max(axes.y(mark.y), axes.top + 10), axes.top + axes.height - 4)
+        x = _within(axes.x(mark.x), (axes.left, axes.left + axes.width))
+        y = _within(axes.y(mark.y), (axes.top + 10, axes.top + axes.height - 4))
         color = "soft" if mark.color == "reference" else COLOURS[mark.color]
-        return [Words(x, y, mark.text, color=color, anchor=mark.anchor, bold=mark.color != "reference")]
+        return [Words(x, y, mark.text, color=color, anchor=mark.anchor, bold=color != "soft")]
     return []
+
+
+def _within(value: float, limits: tuple[float, float]) -> float:
+    return min(max(value, limits[0]), limits[1])
+
+
+def _wide(text: str, size: float = 12.0) -> float:
+    return len(text) * size * CHAR
+
+
+def _dash(line: Line) -> tuple[float, ...]:
+    return (6.0, 4.0) if line.dashed else ()
 
 
 def _bars(mark: Bars, index: int, count: int, axes: Axes) -> list[Shape]:
     step = axes.width / len(mark.heights)
     width = min(step * 0.78 / count, 46.0)
-    zero = axes.y(min(max(0.0, axes.y_range[0]), axes.y_range[1]))
+    zero = axes.y(_within(0.0, axes.y_range))
     shapes: list[Shape] = []
     for i, value in enumerate(mark.heights):
         x = axes.left + (i + 0.5) * step + (index - count / 2) * width
-        tip = axes.y(min(max(value, axes.y_range[0]), axes.y_range[1]))
+        tip = axes.y(_within(value, axes.y_range))
         shapes.append(Box(x + 1, min(tip, zero), width - 2, abs(zero - tip), COLOURS[mark.color]))
         text = number(round(value, 2))
-        if len(text) * 11 * CHAR <= width + 4:
+        if _wide(text, 11) <= width + 4:
             y = tip - 5 if value >= 0 else tip + 13
             shapes.append(Words(x + width / 2, y, text, size=11, color="soft", anchor="middle"))
     return shapes
@@ -156,29 +160,25 @@ def _cells(cells: Cells, left: float, top: float, width: float, height: float) -
                 continue
             fill = ramp((value - low) / (high - low) if high > low else 0.5)
             shapes.append(Box(x + 1, y + 1, side - 2, side - 2, fill))
-            ink = text_on(fill)
+            ink, middle = text_on(fill), x + side / 2
             arrow = cells.arrows[r][c] if cells.arrows else None
-            text = cells.texts[r][c] if cells.texts else number(round(value, 2))
-            drop = 0.84 if arrow else 0.6
             if arrow:
-                shapes += _arrow(
-                    x + side / 2, y + side * (0.36 if side >= 26 else 0.5), side * 0.2, arrow, ink
-                )
+                shapes += _arrow(middle, y + side * (0.36 if side >= 26 else 0.5), side * 0.2, arrow, ink)
+            text = cells.texts[r][c].strip() if cells.texts else number(round(value, 2))
             size = min(12.0, side * 0.27)
-            if size >= 7:
-                shapes.append(Words(x + side / 2, y + side * drop, text, size, ink, "middle"))
+            if size >= 7:  # below that nobody reads it
+                size = max(7.0, min(size, (side - 8) / max(_wide(text, 1), 1)))
+                shapes.append(Words(middle, y + side * (0.84 if arrow else 0.6), text, size, ink, "middle"))
     return shapes + _scale(cells.label, low, high, left, top + rows * side + 14, min(width, columns * side))
 
 
 def _scale(label: str, low: float, high: float, left: float, top: float, width: float) -> list[Shape]:
     first, last = f"{label}  {number(round(low, 2))}", number(round(high, 2))
-    x = left + len(first) * 12 * CHAR + 8
-    span = max(40.0, left + width - x - len(last) * 12 * CHAR - 10)
-    shapes: list[Shape] = [Words(left, top + 10, first, color="soft")]
-    shapes += [
-        Box(x + span * i / 24, top + 1, span / 24 + 0.4, 10, ramp(i / 23), radius=0) for i in range(24)
-    ]
-    return [*shapes, Words(x + span + 8, top + 10, last, color="soft")]
+    x = left + _wide(first) + 8
+    span = max(40.0, left + width - x - _wide(last) - 10)
+    shades = [Box(x + span * i / 24, top + 1, span / 24 + 0.4, 10, ramp(i / 23), radius=0) for i in range(24)]
+    ends = (Words(left, top + 10, first, color="soft"), Words(x + span + 8, top + 10, last, color="soft"))
+    return [ends[0], *shades, ends[1]]
 
 
 def _arrow(x: float, y: float, reach: float, way: tuple[float, float], color: str) -> list[Shape]:
@@ -189,41 +189,37 @@ def _arrow(x: float, y: float, reach: float, way: tuple[float, float], color: st
     return [Poly((tail, tip), color, 1.8), Poly((wing[0], tip, wing[1]), color, 1.8)]
 
 
-def _legend_rows(panel: Panel, width: float) -> list[list[Mark]]:
+def _legend_rows(panel: Panel, width: float) -> list[list[Labelled]]:
     """The labelled marks, broken into rows that fit ``width``."""
-    rows: list[list[Mark]] = []
+    rows: list[list[Labelled]] = []
     used = width
     for mark in panel.marks:
         if isinstance(mark, Note | Cells) or not mark.label:
             continue
-        need = _entry_width(mark)
-        if not rows or used + need > width:
+        if not rows or used + _entry(mark) > width:
             rows.append([])
             used = 0
         rows[-1].append(mark)
-        used += need
+        used += _entry(mark)
     return rows
 
 
-def _entry_width(mark: Mark) -> float:
-    return 0.0 if isinstance(mark, Note) else 26 + len(mark.label) * 12 * CHAR + 12
+def _entry(mark: Labelled) -> float:
+    return 26 + _wide(mark.label) + 12
 
 
-def _legend(entries: list[Mark], left: float, y: float) -> list[Shape]:
+def _legend(entries: list[Labelled], left: float, y: float) -> list[Shape]:
     shapes: list[Shape] = []
     for mark in entries:
-        if isinstance(mark, Note | Cells):
-            continue
         color = COLOURS[mark.color]
         if isinstance(mark, Line):
-            dash = (6.0, 4.0) if mark.dashed else ()
-            shapes.append(Poly(((left, y - 4), (left + 20, y - 4)), color, mark.width, dash))
+            shapes.append(Poly(((left, y - 4), (left + 20, y - 4)), color, mark.width, _dash(mark)))
         elif isinstance(mark, Points):
             shapes.append(Dot(left + 10, y - 4, min(mark.size, 5), color, mark.hollow))
         else:
             shapes.append(Box(left + 4, y - 10, 12, 12, color, opacity=0.3 if isinstance(mark, Band) else 1))
         shapes.append(Words(left + 26, y, mark.label))
-        left += _entry_width(mark)
+        left += _entry(mark)
     return shapes
 
 
@@ -232,26 +228,20 @@ def _x_range(panel: Panel) -> tuple[float, float]:
     if panel.x_range or not values:
         return panel.x_range or ((0.1, 10.0) if panel.x_log else (0.0, 1.0))
     low, high = min(values), max(values)
-    if panel.x_log:
-        return (low, high) if high > low else (low / 2, high * 2)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    if high > low:
+        return low, high
+    return (low / 2, high * 2) if panel.x_log else (low - 0.5, high + 0.5)
 
 
 def _y_range(panel: Panel) -> tuple[float, float]:
-    if panel.y_range:
-        return panel.y_range
     values = [v for m in panel.marks if isinstance(m, Line | Points) for v in m.y]
     values += [v for m in panel.marks if isinstance(m, Band) for v in (*m.low, *m.high)]
-    bars = [v for m in panel.marks if isinstance(m, Bars) for v in m.heights]
-    values += [*bars, 0.0] if bars else []
-    if not values:
-        return (0.0, 1.0)
-    low, high = min(values), max(values)
-    if low == high == 0:
-        return (0.0, 1.0)
+    bars = [v for m in panel.marks if isinstance(m, Bars) for v in (0.0, *m.heights)]
+    low, high = min(values + bars, default=0.0), max(values + bars, default=0.0)
+    if panel.y_range or low == high == 0:
+        return panel.y_range or (0.0, 1.0)
     flat = high - low <= 1e-9 * max(abs(low), abs(high))
     pad = 0.1 * abs(high) if flat else 0.06 * (high - low)
-    return (
-        low if bars and low == 0 else low - pad,
-        high if bars and high == 0 else high + pad * (2 if bars else 1),
-    )
+    if not bars:
+        return low - pad, high + pad
+    return low if low == 0 else low - pad, high if high == 0 else high + 2 * pad

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from math import log10
 from pathlib import Path
 from typing import Any
 
@@ -40,26 +41,16 @@ def to_json(scene: Scene, frame: int = 0) -> str:
 def _svg(shape: Shape) -> list[Any]:
     color = THEME.get(shape.color, shape.color)
     if isinstance(shape, Words):
-        attributes = {
-            "x": f"{shape.x:.1f}",
-            "y": f"{shape.y:.1f}",
-            "fill": color,
-            "font-size": f"{shape.size:g}",
-        }
-        attributes["text-anchor"] = shape.anchor
-        if shape.bold:
-            attributes["font-weight"] = "600"
-        return ["text", attributes, shape.text]
+        words = {"fill": color, "font-size": f"{shape.size:g}", "text-anchor": shape.anchor}
+        words |= {"font-weight": "600"} if shape.bold else {}
+        return ["text", {"x": f"{shape.x:.1f}", "y": f"{shape.y:.1f}", **words}, shape.text]
     if isinstance(shape, Dot):
         paint = {"fill": "none", "stroke": color, "stroke-width": "1.8"} if shape.hollow else {"fill": color}
         return ["circle", {"cx": f"{shape.x:.1f}", "cy": f"{shape.y:.1f}", "r": f"{shape.radius:g}", **paint}]
     if isinstance(shape, Box):
-        place = {"x": shape.x, "y": shape.y, "width": max(shape.width, 0), "height": max(shape.height, 0)}
-        attributes = {name: f"{value:.1f}" for name, value in place.items()}
-        return [
-            "rect",
-            attributes | {"rx": f"{shape.radius:g}", "fill": color, "opacity": f"{shape.opacity:g}"},
-        ]
+        sides = {"x": shape.x, "y": shape.y, "width": max(shape.width, 0), "height": max(shape.height, 0)}
+        paint = {"rx": f"{shape.radius:g}", "fill": color, "opacity": f"{shape.opacity:g}"}
+        return ["rect", {name: f"{value:.1f}" for name, value in sides.items()} | paint]
     path = "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
     if shape.filled:
         return ["path", {"d": path + "Z", "fill": color, "opacity": f"{shape.opacity:g}"}]
@@ -87,11 +78,6 @@ class LiveFigure(anywidget.AnyWidget):
         self.frames += 1
         self.scene = to_json(scene, self.frames)
 
-    def view(self) -> dict[str, Any]:
-        """What tells a page to show this widget, without the still picture."""
-        bundle: Any = super()._repr_mimebundle_()
-        return dict(bundle[0] if isinstance(bundle, tuple) else bundle or {})
-
     def __repr__(self) -> str:
         return f"LiveFigure({self.current!r})"
 
@@ -101,11 +87,11 @@ class LiveFigure(anywidget.AnyWidget):
 
 def with_picture(bundle: Any, scene: Scene, text: str) -> tuple[dict, dict]:
     """A widget's display data, with a still picture for pages that cannot run it."""
-    from rlbase.explore.figure import png_base64
+    from rlbase.explore.figure import still
 
     data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-    still = {"text/plain": text, "image/png": png_base64(scene)}
-    return {**data, **still}, {**metadata, "image/png": {"alt": scene.alt}}
+    picture, alt = still(scene, text)
+    return {**data, **picture}, {**metadata, **alt}
 
 
 def slider(
@@ -134,17 +120,8 @@ def log_slider(value: float, low: float, high: float, *, label: str, steps: int 
     >>> log_slider(0.5, 0.01, 10.0, label="beta").value
     0.5
     """
-    from math import log10
-
-    return W.FloatLogSlider(
-        value,
-        base=10,
-        min=log10(low),
-        max=log10(high),
-        step=1 / steps,
-        description=label,
-        readout_format=".3r",
-    )
+    ends = {"min": log10(low), "max": log10(high), "step": 1 / steps}
+    return W.FloatLogSlider(value, base=10, **ends, description=label, readout_format=".3r")
 
 
 def choice(value: Any, options: Any, *, label: str) -> W.Dropdown:
@@ -174,13 +151,28 @@ def toggle(value: bool, *, label: str) -> W.Checkbox:
     return W.Checkbox(value, description=label, indent=False)
 
 
-def play(value: int, low: int, high: int, *, label: str, interval_ms: int = 120) -> W.Play:
-    """A play button that counts from ``low`` to ``high``.
+class Presses(W.HBox):
+    """Buttons that remember: ``value`` holds the words pressed so far, one after another (see `presses`)."""
 
-    >>> play(0, 0, 20, label="epochs").max
-    20
+    value = traitlets.Tuple()
+
+    def __init__(self, options: Sequence[str], label: str) -> None:
+        made = [W.Button(description=option) for option in options]
+        for button in made:
+            button.on_click(lambda pressed: self.set_trait("value", (*self.value, pressed.description)))
+        super().__init__([W.Label(label), *made])
+        self.description = label
+
+
+def presses(options: Sequence[str], *, label: str) -> Presses:
+    """Buttons to answer one question after another: ``value`` is the tuple of all answers given so far.
+
+    >>> ask = presses(["left", "right"], label="Which is better?")
+    >>> ask.children[2].click(); ask.children[1].click()
+    >>> ask.value
+    ('right', 'left')
     """
-    return W.Play(value=value, min=low, max=high, interval=interval_ms, description=label)
+    return Presses(options, label)
 
 
 class Explorable(W.VBox):
@@ -191,35 +183,28 @@ class Explorable(W.VBox):
     """
 
     def __init__(self, compute: Callable[..., Scene], controls: Mapping[str, W.Widget]) -> None:
-        self.compute = compute
-        self.controls = dict(controls)
+        self.compute, self.controls = compute, dict(controls)
         self.figure = LiveFigure(compute(**self.values))
         self._error = W.HTML(layout=W.Layout(display="none"))
         self._error.add_class("rlbase-error")
-        rows = [dress(name, control) for name, control in self.controls.items()]
-        self.figure.labels = labels(self.controls)
-        row = W.Box(rows, layout=W.Layout(flex_flow="row wrap", align_items="center"))
-        super().__init__([row, self.figure, self._error])
+        super().__init__([bind(self.controls, self.figure, self._changed), self.figure, self._error])
         self.add_class("rlbase-explorable")
-        for control in self.controls.values():
-            control.observe(self._changed, names="value")
 
     @property
     def values(self) -> dict[str, Any]:
         """What each control stands at."""
-        return {name: getattr(control, "value") for name, control in self.controls.items()}  # noqa: B009
+        return values(self.controls)
 
     @property
     def scene(self) -> Scene:
         """The scene that is shown."""
         return self.figure.current
 
-    def _changed(self, _change: Any) -> None:
+    def _changed(self) -> None:
         try:
             self.figure.show(self.compute(**self.values))
         except Exception as fault:  # shown to the learner: a traceback would end up in a log nobody opens
-            words = html.escape(str(fault).split("\n")[0] or type(fault).__name__)
-            self._error.value = f'<div role="alert">{words}</div>'
+            self._error.value = f'<div role="alert">{sentence(fault)}</div>'
             self._error.layout.display = ""
         else:
             self._error.layout.display = "none"
@@ -242,26 +227,32 @@ def explore(compute: Callable[..., Scene], controls: Mapping[str, W.Widget]) -> 
     return Explorable(compute, controls)
 
 
-def _css(name: str) -> str:
-    return f"rlbase-{name.replace('_', '-')}"
+def values(controls: Mapping[str, W.Widget]) -> dict[str, Any]:
+    """What each control stands at."""
+    return {name: getattr(control, "value") for name, control in controls.items()}  # noqa: B009
 
 
-def labels(controls: Mapping[str, W.Widget]) -> dict[str, str]:
-    """Class name and spoken name of every control."""
-    return {_css(name): getattr(control, "description", name) for name, control in controls.items()}
+def sentence(fault: Exception) -> str:
+    """The first line of an error, safe to stand in a page."""
+    return html.escape(str(fault).split("\n")[0] or type(fault).__name__)
 
 
-def dress(name: str, control: W.Widget) -> W.Widget:
-    """Give a control its class name and room for its words."""
-    assert isinstance(control, W.DOMWidget)
-    control.add_class(_css(name))
-    if isinstance(control, W.Play):
-        number = W.IntSlider(control.value, min=control.min, max=control.max, description=control.description)
-        W.jslink((control, "value"), (number, "value"))
-        number.add_class(_css(name))
-        return W.HBox([control, number])
-    if isinstance(control, W.FloatSlider | W.IntSlider | W.FloatLogSlider):
-        control.continuous_update = True
-        control.layout.width = "360px"
-        control.style.description_width = "initial"
-    return control
+def bind(controls: Mapping[str, W.Widget], figure: LiveFigure, changed: Callable[[], None]) -> W.Box:
+    """A row of controls with names to be spoken and to be found by; each calls ``changed`` when it moves."""
+    spoken = {}
+    for name, control in controls.items():
+        assert isinstance(control, W.DOMWidget)
+        css = f"rlbase-{name.replace('_', '-')}"
+        control.add_class(css)
+        spoken[css] = getattr(control, "description", name)
+        if isinstance(control, W.FloatSlider | W.IntSlider | W.FloatLogSlider):
+            control.layout.width = "360px"
+            control.style.description_width = "initial"
+        control.observe(lambda _: changed(), names="value")
+    figure.labels = spoken
+    return row([*controls.values()])
+
+
+def row(widgets: Sequence[W.Widget]) -> W.Box:
+    """Widgets side by side, in further rows where the page is narrow."""
+    return W.Box(widgets, layout=W.Layout(flex_flow="row wrap", align_items="center"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import html
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +11,7 @@ from typing import Any
 
 import ipywidgets as W
 
-from rlbase.explore.live import LiveFigure, dress, labels, with_picture
+from rlbase.explore.live import LiveFigure, bind, row, sentence, values, with_picture
 from rlbase.explore.scene import Scene
 from rlbase.explore.training import Metrics, Record, Targets, curves
 
@@ -21,7 +20,7 @@ class LiveRun(W.VBox):
     """Start, stop and reset a training run beside its curves, with the kernel free for other cells.
 
     ``start(**values)`` builds a fresh policy and returns its trainer, called with one keyword for each control;
-    moving a control begins again with the new value. Training runs in slices of ``throttle`` seconds on
+    moving a control begins again with the new value. Training runs in slices of a tenth of a second on
     the kernel's own event loop, so *Stop* is heard between two updates. A saved notebook shows the first
     ``preview`` updates.
     """
@@ -33,41 +32,36 @@ class LiveRun(W.VBox):
         *,
         controls: Mapping[str, W.Widget] | None = None,
         x: str = "update",
-        throttle: float = 0.1,
         preview: int = 20,
         targets: Targets | None = None,
     ) -> None:
         self.start, self.metrics, self.x, self.targets = start, metrics, x, targets
-        self.throttle, self.preview = throttle, preview
-        self.controls = dict(controls or {})
+        self.preview, self.controls = preview, dict(controls or {})
         self.records: list[Record] = []
         self.running = False
         self._stream: Iterator[Record] | None = None
         self._task: asyncio.Task[None] | None = None
-        self.figure = LiveFigure(self.scene)
-        self._status = W.HTML("Ready.")
-        row = []
+        self.figure, self._status = LiveFigure(self.scene), W.HTML("Ready.")
+        buttons = []
         for name, action in (("Start", self._press_start), ("Stop", self.stop), ("Reset", self.reset)):
             button = W.Button(description=name, button_style="primary" if name == "Start" else "")
             button.add_class(f"rlbase-{name.lower()}")
             button.on_click(lambda _, act=action: act())
-            row.append(button)
-        dressed = [dress(name, control) for name, control in self.controls.items()]
-        for control in self.controls.values():
-            control.observe(lambda _: self._again(), names="value")
-        self.figure.labels = labels(self.controls)
-        line = W.Box([*row, self._status], layout=W.Layout(flex_flow="row wrap", align_items="center"))
-        knobs = W.Box(dressed, layout=W.Layout(flex_flow="row wrap", align_items="center"))
-        super().__init__([knobs, line, self.figure])
+            buttons.append(button)
+        knobs = bind(self.controls, self.figure, self._again)
+        super().__init__([knobs, row([*buttons, self._status]), self.figure])
         self.add_class("rlbase-explorable")
 
     @property
     def scene(self) -> Scene:
         """The curves so far."""
-        return curves(self.records, self.metrics, x=self.x, targets=self.targets)
+        return self._curves(self.records)
 
-    def _values(self) -> dict[str, Any]:
-        return {name: getattr(control, "value") for name, control in self.controls.items()}  # noqa: B009
+    def _curves(self, records: list[Record]) -> Scene:
+        return curves(records, self.metrics, x=self.x, targets=self.targets)
+
+    def _fresh(self) -> Iterator[Record]:
+        return self.start(**values(self.controls))
 
     def _press_start(self) -> None:
         if self.running:
@@ -80,7 +74,7 @@ class LiveRun(W.VBox):
             ) from None
         if self._stream is None:
             try:
-                self._stream = self.start(**self._values())
+                self._stream = self._fresh()
             except Exception as fault:
                 return self._failed(fault)
         self.running = True
@@ -111,7 +105,7 @@ class LiveRun(W.VBox):
         stream = self._stream
         try:
             while self.running and stream is not None and stream is self._stream:
-                deadline = time.monotonic() + (self.throttle if self.records else 0)
+                deadline = time.monotonic() + (0.1 if self.records else 0)
                 ended = True
                 for record in stream:
                     if stream is not self._stream:  # a control was moved meanwhile, and another run has begun
@@ -133,13 +127,11 @@ class LiveRun(W.VBox):
 
     def _failed(self, fault: Exception) -> None:
         self.running = False
-        words = html.escape(str(fault).split("\n")[0] or type(fault).__name__)
-        self._status.value = f'<span class="rlbase-error" role="alert">{words}</span>'
+        self._status.value = f'<span class="rlbase-error" role="alert">{sentence(fault)}</span>'
 
     def __repr__(self) -> str:
         return f"LiveRun({', '.join(m if isinstance(m, str) else ' and '.join(m) for m in self.metrics)})"
 
     def _repr_mimebundle_(self, **arguments: Any) -> Any:
-        records = self.records or list(itertools.islice(self.start(**self._values()), self.preview))
-        still = curves(records, self.metrics, x=self.x, targets=self.targets)
-        return with_picture(super()._repr_mimebundle_(**arguments), still, repr(self))
+        records = self.records or list(itertools.islice(self._fresh(), self.preview))
+        return with_picture(super()._repr_mimebundle_(**arguments), self._curves(records), repr(self))

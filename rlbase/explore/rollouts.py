@@ -38,16 +38,13 @@ def rollout_scene(
     """
     colours = batch.rewards if shade is None else shade
     has_shape("rollout_scene", "shade", colours, tuple(batch.mask.shape))
-    mask, over, cut = batch.mask.tolist(), batch.terminated.tolist(), batch.truncated.tolist()
-    columns = range(batch.mask.shape[1])
+    mask, columns = batch.mask.tolist(), range(batch.mask.shape[1])
     values = [
         [v if kept else None for v, kept in zip(*row, strict=True)]
         for row in zip(colours.tolist(), mask, strict=True)
     ]
-    written = [
-        [f"{texts[b][t]}{' ■' if over[b][t] else ' ✂' if cut[b][t] else ''}" for t in columns]
-        for b in range(len(mask))
-    ]
+    ends = (batch.terminated.long() + 2 * (batch.truncated & ~batch.terminated).long()).tolist()
+    written = [[texts[b][t] + ("", " ■", " ✂")[end[t]] for t in columns] for b, end in enumerate(ends)]
     caption = (
         f"{int(batch.mask.sum())} of {batch.mask.numel()} columns are choices; "
         f"episodes that ended (■): {int(batch.terminated.sum())}, that were cut off (✂): {int(batch.truncated.sum())}."

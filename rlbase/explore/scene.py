@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 # One colour per quantity, the same in every picture of the course. All six are mid-tones, at least 3:1
 # against white and against a dark page, and apart from one another in simulated colour blindness.
@@ -22,6 +22,9 @@ COLOURS = {
     "wrong": "#d4402a",  # the variant that must fail
     "other": "#b565b0",  # clip range, estimator, second thought
 }
+
+
+Numbers: TypeAlias = Any  # a tensor, an array or a sequence; the mark keeps a tuple of floats
 
 
 def numbers(where: str, values: Any) -> tuple[float, ...]:
@@ -40,74 +43,74 @@ def numbers(where: str, values: Any) -> tuple[float, ...]:
     return out
 
 
-def _check_mark(where: str, color: str, *lengths: int) -> None:
-    if color not in COLOURS:
-        raise ValueError(f"{where}: color must be one of {', '.join(COLOURS)}, got {color!r}.")
+def _settle(mark: Any, *names: str) -> None:
+    """Make the named fields of a mark equally long tuples of finite floats, and check its colour."""
+    kind = type(mark).__name__
+    for name in names:
+        object.__setattr__(mark, name, numbers(f"{kind}.{name}", getattr(mark, name)))
+    if mark.color not in COLOURS:
+        raise ValueError(f"{kind}: color must be one of {', '.join(COLOURS)}, got {mark.color!r}.")
+    lengths = [len(getattr(mark, name)) for name in names]
     if len(set(lengths)) > 1:
-        raise ValueError(f"{where}: x and y must be equally long, got {' and '.join(map(str, lengths))}.")
+        raise ValueError(
+            f"{kind}: {' and '.join(names)} must be equally long, got {' and '.join(map(str, lengths))}."
+        )
 
 
 @dataclass(frozen=True)
 class Line:
     """A curve through the points ``(x[i], y[i])``; an empty ``label`` keeps it out of the legend."""
 
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Numbers
+    y: Numbers
     color: str = "policy"
     label: str = ""
     dashed: bool = False
     width: float = 2.5
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "x", numbers("Line.x", self.x))
-        object.__setattr__(self, "y", numbers("Line.y", self.y))
-        _check_mark("Line", self.color, len(self.x), len(self.y))
+        _settle(self, "x", "y")
 
 
 @dataclass(frozen=True)
 class Points:
     """Dots at ``(x[i], y[i])``; ``hollow`` ones are rings."""
 
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Numbers
+    y: Numbers
     color: str = "policy"
     label: str = ""
     size: float = 4.0
     hollow: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "x", numbers("Points.x", self.x))
-        object.__setattr__(self, "y", numbers("Points.y", self.y))
-        _check_mark("Points", self.color, len(self.x), len(self.y))
+        _settle(self, "x", "y")
 
 
 @dataclass(frozen=True)
 class Band:
     """The area between ``low`` and ``high`` along ``x``: a spread, an allowed range."""
 
-    x: Sequence[float]
-    low: Sequence[float]
-    high: Sequence[float]
+    x: Numbers
+    low: Numbers
+    high: Numbers
     color: str = "policy"
     label: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("x", "low", "high"):
-            object.__setattr__(self, name, numbers(f"Band.{name}", getattr(self, name)))
-        _check_mark("Band", self.color, len(self.x), len(self.low), len(self.high))
+        _settle(self, "x", "low", "high")
 
 
 @dataclass(frozen=True)
 class Bars:
     """One bar per category of the panel; several `Bars` in a panel stand side by side."""
 
-    heights: Sequence[float]
+    heights: Numbers
     color: str = "policy"
     label: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "heights", numbers("Bars.heights", self.heights))
-        _check_mark("Bars", self.color)
+        _settle(self, "heights")
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ class Note:
 
     def __post_init__(self) -> None:
         numbers("Note", (self.x, self.y))
-        _check_mark("Note", self.color)
+        _settle(self)
 
 
 Mark = Line | Points | Band | Bars | Cells | Note
@@ -202,7 +205,6 @@ class Scene:
     width: int = 760
     height: int = 330
     columns: int = 3
-    text: str = field(default="", repr=False)  # overrides the computed description
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "panels", tuple(self.panels))
@@ -212,8 +214,8 @@ class Scene:
     @property
     def rows(self) -> list[tuple[Panel, ...]]:
         """The panels row by row."""
-        panels = tuple(self.panels)
-        return [panels[i : i + self.columns] for i in range(0, len(panels), self.columns)]
+        starts = range(0, len(self.panels), self.columns)
+        return [tuple(self.panels[i : i + self.columns]) for i in starts]
 
     @property
     def full_height(self) -> int:
@@ -223,17 +225,15 @@ class Scene:
     @property
     def alt(self) -> str:
         """The picture in words, for readers who do not see it."""
-        told = self.text or " ".join(_tell_panel(panel) for panel in self.panels)
-        return f"{self.caption} {told}".strip()
+        return " ".join([self.caption, *map(_tell_panel, self.panels)]).strip()
 
     def __repr__(self) -> str:
-        titles = ", ".join(repr(p.title) for p in self.panels)
-        return f"Scene({titles})"
+        return f"Scene({', '.join(repr(p.title) for p in self.panels)})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
-        from rlbase.explore.figure import png_base64
+        from rlbase.explore.figure import still
 
-        return {"text/plain": repr(self), "image/png": png_base64(self)}, {"image/png": {"alt": self.alt}}
+        return still(self, repr(self))
 
 
 def number(value: float) -> str:
@@ -242,11 +242,11 @@ def number(value: float) -> str:
     >>> number(0.12345), number(1234.5), number(-0.0)
     ('0.123', '1,230', '0')
     """
-    if value == 0:
-        return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    rounded = round(value, 2 - math.floor(math.log10(abs(value))))
-    return f"{rounded:,.{digits}f}".rstrip("0").rstrip(".") if digits else f"{rounded:,.0f}"
+    if abs(value) < 1e-6:
+        return f"{value:.2g}" if value else "0"
+    digits = 2 - math.floor(math.log10(abs(value)))
+    text = f"{round(value, digits):,.{max(0, digits)}f}"
+    return text.rstrip("0").rstrip(".") if digits > 0 else text
 
 
 def _tell_panel(panel: Panel) -> str:
@@ -269,10 +269,9 @@ def _tell_mark(mark: Mark, panel: Panel) -> str:
     if isinstance(mark, Band):
         return f"{mark.label} ends between {number(mark.low[-1])} and {number(mark.high[-1])}"
     if isinstance(mark, Points):
-        if len(mark.y) == 1:
-            return f"{mark.label} at ({number(mark.x[0])}, {number(mark.y[0])})"
-        return f"{mark.label}, {len(mark.y)} points, last ({number(mark.x[-1])}, {number(mark.y[-1])})"
-    ends = f"{mark.label} goes from {number(mark.y[0])} to {number(mark.y[-1])}"
-    top = max(mark.y)
-    inside = top > max(mark.y[0], mark.y[-1])
-    return ends + (f" with a peak of {number(top)} at {number(mark.x[mark.y.index(top)])}" if inside else "")
+        many = f", {len(mark.y)} points, last" if len(mark.y) > 1 else " at"
+        return f"{mark.label}{many} ({number(mark.x[-1])}, {number(mark.y[-1])})"
+    told, top = f"{mark.label} goes from {number(mark.y[0])} to {number(mark.y[-1])}", max(mark.y)
+    if top > max(mark.y[0], mark.y[-1]):
+        told += f" with a peak of {number(top)} at {number(mark.x[mark.y.index(top)])}"
+    return told

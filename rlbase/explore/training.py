@@ -6,8 +6,9 @@ a generator of records (`dict[str, float]`, one per update), which is what every
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isfinite, nan
 from typing import Any
 
@@ -42,27 +43,22 @@ AXES = {"update": "update", "env_steps": "environment steps"}
 
 
 def curves(
-    records: Sequence[Record],
-    metrics: Metrics,
-    *,
-    x: str = "update",
-    targets: Targets | None = None,
+    records: Sequence[Record], metrics: Metrics, *, x: str = "update", targets: Targets | None = None
 ) -> Scene:
     """One panel per entry of ``metrics``; a tuple of names puts several curves into one panel.
 
-    ``targets`` draws a dashed line at a known answer, ``{"return_mean": 475}``, or at a value with a name of
-    its own, ``{"return_mean": (500, "at most 500")}``.
+    ``targets`` draws a dashed line at a known answer, ``{"reward_mean": 1.6}``, or at a value with a name of
+    its own, ``{"return_mean": (475, "solved at 475")}``.
 
     >>> curves([{"update": 1, "loss": 2.0}, {"update": 2, "loss": 1.0}], ["loss"]).alt
     'Loss: loss goes from 2 to 1.'
     """
     panels = []
     for entry in metrics:
-        names = (entry,) if isinstance(entry, str) else tuple(entry)
-        lines = [_curve(records, name, x, _color(name, i, len(names)), name) for i, name in enumerate(names)]
-        lines += [_target(records, x, value) for name, value in (targets or {}).items() if name in names]
-        title, unit, _ = MEANING.get(names[0], (names[0], "", "policy"))
-        panels.append(_training_panel(lines, title if len(names) == 1 else " and ".join(names), unit, x))
+        names = [entry] if isinstance(entry, str) else [*entry]
+        colors = RUN_COLOURS if len(names) > 1 else [_meaning(names[0])[2]]
+        lines = [_curve(records, n, x, c, n) for n, c in zip(names, itertools.cycle(colors), strict=False)]
+        panels.append(_training_panel(lines, names, x, targets))
     return Scene(panels, height=270, width=min(1000, 340 * min(len(panels), 3) + 40))
 
 
@@ -84,14 +80,10 @@ def compare(
     """
     free = iter([c for c in RUN_COLOURS if c not in (colors or {}).values()])
     chosen = {name: (colors or {}).get(name) or next(free) for name in runs}
-    longest = max(runs.values(), key=len)
     panels = []
     for metric in metrics:
         lines = [_curve(records, metric, x, chosen[name], name) for name, records in runs.items()]
-        if targets and metric in targets:
-            lines.append(_target(longest, x, targets[metric]))
-        title, unit, _ = MEANING.get(metric, (metric, "", "policy"))
-        panels.append(_training_panel(lines, title, unit, x))
+        panels.append(_training_panel(lines, [metric], x, targets))
     return Scene(panels, height=300, width=min(1000, 380 * min(len(panels), 3) + 40))
 
 
@@ -100,29 +92,29 @@ def watch(
     metrics: Metrics,
     *,
     x: str = "update",
-    every: int = 1,
     throttle: float = 0.1,
     targets: Targets | None = None,
 ) -> list[Record]:
     """Consume a trainer, draw its curves while it runs, and return every record.
 
-    The picture is redrawn after ``every`` records and at most once in ``throttle`` seconds. Interrupting
+    The picture is redrawn at most once in ``throttle`` seconds. Interrupting
     the kernel ends the run and returns what there is; the policy stays as the last update left it.
 
     >>> watch(iter([{"update": 1, "loss": 2.0}, {"update": 2, "loss": 1.0}]), ["loss"])[-1]["loss"]
     1.0
     """
-    shell = _notebook()
     seen: list[Record] = []
     live = LiveFigure(curves(seen, metrics, x=x, targets=targets))
-    if shell:
+    show = _display()
+    if show:
         # Nothing to read in a saved notebook, where the curves stand in the output that follows.
-        _display({k: v for k, v in live.view().items() if "widget" in k} | {"text/html": ""})
+        view = {"version_major": 2, "version_minor": 0, "model_id": live.model_id}
+        show({"application/vnd.jupyter.widget-view+json": view, "text/html": ""}, raw=True)
     stream, drawn = iter(records), float("-inf")
     try:
         for record in stream:
             seen.append(record)
-            if shell and len(seen) % every == 0 and time.monotonic() - drawn >= throttle:
+            if show and time.monotonic() - drawn >= throttle:
                 live.show(curves(seen, metrics, x=x, targets=targets))
                 drawn = time.monotonic()
     except KeyboardInterrupt:
@@ -130,11 +122,10 @@ def watch(
     finally:
         if hasattr(stream, "close"):
             stream.close()  # type: ignore[union-attr]
-        if shell:
+        if show:
             # A second output holds the final curves: the first one was saved before there were any.
             live.layout.display = "none"
-            final = LiveFigure(curves(seen, metrics, x=x, targets=targets))
-            _display(*final._repr_mimebundle_())
+            show(LiveFigure(curves(seen, metrics, x=x, targets=targets)))
     return seen
 
 
@@ -147,29 +138,24 @@ def _curve(records: Sequence[Record], name: str, x: str, color: str, label: str)
     return Line([p[0] for p in points], [p[1] for p in points], color, label, width=2)
 
 
-def _target(records: Sequence[Record], x: str, target: float | tuple[float, str]) -> Line:
-    value, label = target if isinstance(target, tuple) else (target, f"known answer {number(target)}")
-    last = max((r.get(x, float(i + 1)) for i, r in enumerate(records)), default=1.0)
-    return Line([0, last], [value, value], "truth", label, dashed=True, width=1.8)
+def _meaning(name: str) -> tuple[str, str, str]:
+    return MEANING.get(name, (name, "", "policy"))
 
 
-def _color(name: str, index: int, count: int) -> str:
-    return MEANING.get(name, ("", "", "policy"))[2] if count == 1 else RUN_COLOURS[index % 6]
-
-
-def _training_panel(lines: list[Line], title: str, unit: str, x: str) -> Panel:
+def _training_panel(lines: list[Line], names: list[str], x: str, targets: Targets | None) -> Panel:
+    """The curves, and a dashed line at each target of one of them."""
     last = max((line.x[-1] for line in lines if line.x), default=1.0)
+    for target in (value for name, value in (targets or {}).items() if name in names):
+        value, label = target if isinstance(target, tuple) else (target, f"known answer {number(target)}")
+        lines = [*lines, Line([0, last], [value, value], "truth", label, dashed=True, width=1.8)]
+    title, unit, _ = _meaning(names[0])
+    title = title if len(names) == 1 else " and ".join(names)
     return Panel(lines, title, AXES.get(x, x), unit, x_range=(0, max(last, 1)))
 
 
-def _notebook() -> bool:
+def _display() -> Callable[..., Any] | None:
+    """What shows something in a notebook; None elsewhere."""
     from IPython.core.getipython import get_ipython
-
-    shell = get_ipython()
-    return shell is not None and getattr(shell, "kernel", None) is not None
-
-
-def _display(data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
     from IPython.display import display
 
-    display(data, raw=True, metadata=metadata or {})
+    return display if getattr(get_ipython(), "kernel", None) is not None else None

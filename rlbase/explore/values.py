@@ -14,6 +14,7 @@ from rlbase.explore.live import Explorable, explore, slider
 from rlbase.explore.scene import Cells, Line, Note, Panel, Points, Scene, number
 
 MAP = "+......\n.##.##.\n.#...#.\n.#.#.#.\nS..-..+"
+SQUARES = MAP.replace("\n", "")
 FAR, FAR_PAYS = 34, 5.0  # the goal in the lower right corner pays more than the one nearby
 
 
@@ -30,35 +31,23 @@ def gamma_scene(gamma: float = 0.9, slip: float = 0.0) -> Scene:
     """Optimal values as shades, greedy actions as arrows, and what a reward is worth from afar."""
     transitions, rewards = world(slip)
     values, q = value_iteration(transitions, rewards, gamma=gamma, tolerance=1e-6)
-    rows = MAP.split("\n")
-    width = len(rows[0])
-    start = "".join(rows).index("S")
-    arrows: list[list[tuple[float, float] | None]] = []
-    shades: list[list[float | None]] = []
-    texts: list[list[str]] = []
-    for r, row in enumerate(rows):
-        at = [r * width + c for c in range(width)]
-        shades.append([_shade(sign, values[s].item(), s) for s, sign in zip(at, row, strict=True)])
-        arrows.append([_arrow(q[s]) if sign in "S." else None for s, sign in zip(at, row, strict=True)])
-        texts.append([_text(sign, values[s].item(), s) for s, sign in zip(at, row, strict=True)])
-    board = Panel(
-        [Cells(shades, arrows, texts, low=-1, high=FAR_PAYS, label="value")],
-        "Value of each square, and the best way",
-        weight=1.5,
-    )
-    steps = list(range(31))
-    worth = Panel(
-        [
-            Line(steps, [gamma**k for k in steps], "reward", "γᵏ", width=2.5),
-            Points([3, 9], [gamma**3, gamma**9], "policy", size=4.5),
-            Note(30, 0.94, f"horizon 1/(1−γ) = {number(1 / (1 - gamma))} steps", anchor="end"),
-        ],
-        "A reward of 1, k steps away",
-        "steps until it comes, k",
-        "worth now",
-        x_range=(0, 30),
-        y_range=(0, 1.02),
-    )
+    width, start = MAP.index("\n"), SQUARES.index("S")
+    shown = [_square(sign, values[s].item(), s) for s, sign in enumerate(SQUARES)]
+    ways = [_arrow(q[s]) if sign in "S." else None for s, sign in enumerate(SQUARES)]
+    starts = range(0, len(SQUARES), width)
+    arrows = [ways[i : i + width] for i in starts]
+    shades = [[shade for shade, _ in shown[i : i + width]] for i in starts]
+    texts = [[text for _, text in shown[i : i + width]] for i in starts]
+    cells = Cells(shades, arrows, texts, low=-1, high=FAR_PAYS, label="value")
+    board = Panel([cells], "Value of each square, and the best way", weight=1.5)
+    steps = range(31)
+    marks = [
+        Line(steps, [gamma**k for k in steps], "reward", "γᵏ", width=2.5),
+        Points([3, 9], [gamma**3, gamma**9], "policy", size=4.5),
+        Note(30, 0.94, f"horizon 1/(1−γ) = {number(1 / (1 - gamma))} steps", anchor="end"),
+    ]
+    axes = ("steps until it comes, k", "worth now", (0, 30), (0, 1.02))
+    worth = Panel(marks, "A reward of 1, k steps away", *axes)
     goal = heads_for(transitions, q, start)
     way = f"from there the agent heads for the {goal}" if goal else "no way from there is better than another"
     caption = f"γ = {gamma:.2f}: the start is worth {values[start].item():.3f}, and {way}."
@@ -83,24 +72,20 @@ def _arrow(q: Tensor) -> tuple[float, float] | None:
     return (column, row)
 
 
-def _shade(sign: str, value: float, state: int) -> float | None:
-    """A square's value; an ending square, worth 0 once entered, shows what entering it pays."""
-    pays = {"+": FAR_PAYS if state == FAR else 1.0, "-": -1.0, "#": None}
-    return pays.get(sign, value)
-
-
-def _text(sign: str, value: float, state: int) -> str:
-    if sign == "+":
-        return f"+{number(FAR_PAYS if state == FAR else 1)}"
-    return {"-": "−1", "#": ""}.get(sign, f"{value:.2f}")
+def _square(sign: str, value: float, state: int) -> tuple[float | None, str]:
+    """Shade and words of a square; an ending square, worth 0 once entered, shows what entering it pays."""
+    if sign == "#":
+        return None, ""
+    if sign in "+-":
+        pays = -1.0 if sign == "-" else FAR_PAYS if state == FAR else 1.0
+        return pays, f"{pays:+g}".replace("-", "−")
+    return value, f"{value:.2f}"
 
 
 def gamma_explorer() -> Explorable:
     """γ and the slipperiness of the floor in hand: values, arrows and the horizon follow."""
-    return explore(
-        gamma_scene,
-        {
-            "gamma": slider(0.9, 0.0, 0.99, step=0.01, label="discount γ"),
-            "slip": slider(0.0, 0.0, 0.5, step=0.05, label="chance to slip"),
-        },
-    )
+    controls = {
+        "gamma": slider(0.9, 0.0, 0.99, step=0.01, label="discount γ"),
+        "slip": slider(0.0, 0.0, 0.5, step=0.05, label="chance to slip"),
+    }
+    return explore(gamma_scene, controls)

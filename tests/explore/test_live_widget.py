@@ -15,7 +15,7 @@ from rlbase.explore import (
     explore,
     int_slider,
     log_slider,
-    play,
+    presses,
     slider,
     toggle,
 )
@@ -72,7 +72,7 @@ def test_display_data_have_a_still_picture_and_fixed_words() -> None:
 def test_every_kind_of_control_has_its_class_and_label() -> None:
     def compute(**values: object) -> Scene:
         assert values == {
-            "a": 1.0, "b_c": 2, "d": 0.1, "e": "x", "f": True, "g": True, "h": 3,
+            "a": 1.0, "b_c": 2, "d": 0.1, "e": "x", "f": True, "g": True, "h": (),
         }  # fmt: skip
         return picture()
 
@@ -83,7 +83,7 @@ def test_every_kind_of_control_has_its_class_and_label() -> None:
         "e": choice("x", ["x", "y"], label="E"),
         "f": toggle(True, label="F"),
         "g": buttons(True, [("on", True), ("off", False)], label="G"),
-        "h": play(3, 1, 9, label="H"),
+        "h": presses(["left", "right"], label="H"),
     }
     widget = explore(compute, controls)
     for name, control in controls.items():
@@ -93,3 +93,16 @@ def test_every_kind_of_control_has_its_class_and_label() -> None:
         "rlbase-h": "H",
     }  # fmt: skip
     assert controls["a"].continuous_update and controls["b_c"].continuous_update
+
+
+def test_buttons_answer_one_question_after_another() -> None:
+    def picture_of(answers: tuple[str, ...]) -> Scene:
+        return Scene([Panel([Line([0, 1], [0, 1])])], f"{len(answers)} answers, {answers.count('left')} left")
+
+    widget = explore(picture_of, {"answers": presses(["left", "right"], label="Which is better?")})
+    assert widget.scene.caption == "0 answers, 0 left"
+    _, left, right = widget.controls["answers"].children  # type: ignore[attr-defined]
+    for button in (left, left, right):  # the same one twice: both count
+        button.click()
+    assert widget.values == {"answers": ("left", "left", "right")}
+    assert widget.scene.caption == "3 answers, 2 left"

@@ -16,9 +16,9 @@ from rlbase.explore.geometry import (
     Box,
     Words,
     clip_runs,
-    contrast,
     linear_ticks,
     log_ticks,
+    luminance,
     ramp,
     text_on,
 )
@@ -124,6 +124,22 @@ def test_the_last_number_of_an_axis_is_not_cut_off() -> None:
     assert last.x + 0.59 * last.size * len(last.text) / 2 <= scene.width - 1
 
 
+def test_a_long_text_is_written_smaller_and_stays_in_its_cell() -> None:
+    texts = [[" a", " delightful", " recommended"]]
+    words = [
+        s
+        for s in layout(Scene([Panel([Cells([[0, 1, 2]], texts=texts)])], width=220))
+        if isinstance(s, Words) and s.anchor == "middle"
+    ]
+    assert [w.text for w in words] == [
+        "a",
+        "delightful",
+        "recommended",
+    ]  # a blank would push it off the middle
+    assert [w.size for w in words] == sorted([w.size for w in words], reverse=True) and words[0].size == 12
+    assert all(0.59 * w.size * len(w.text) <= 64 - 6 for w in words)
+
+
 def test_bars_start_at_zero_and_are_as_tall_as_their_numbers() -> None:
     boxes = [s for s in layout(Scene([Panel([Bars([1, 2, -1])], categories="abc")])) if isinstance(s, Box)]
     one, two, minus = boxes
@@ -151,7 +167,7 @@ def test_ticks() -> None:
     assert [text for _, text in linear_ticks(0, 1000, 4)] == ["0", "250", "500", "750", "1,000"]
     assert [text for _, text in log_ticks(0.02, 0.3)] == ["0.02", "0.05", "0.1", "0.2"]
     assert [number(v) for v in (0.000123, 99.96, 12345, -0.5, 1e-12)] == [
-        "0.000123", "100", "12,300", "-0.5", "0.000000000001",
+        "0.000123", "100", "12,300", "-0.5", "1e-12",
     ]  # fmt: skip
 
 
@@ -172,6 +188,12 @@ BLINDNESS = {
         [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
     ),
 }
+
+
+def contrast(one: str, two: str) -> float:
+    """Contrast ratio of two colours as WCAG 2 defines it, 1 to 21."""
+    light, dark = sorted((luminance(one), luminance(two)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
 
 
 def oklab(color: str, seen_by: np.ndarray) -> np.ndarray:
