@@ -3,17 +3,24 @@
 from rlbase.losses.diagnostics import clip_fraction, explained_variance
 from rlbase.losses.kl import exact_kl, k1, k2, k3, schulman_beta, ziegler_beta
 from rlbase.losses.policy_gradient import ppo_clip, reinforce, value_clipped, value_mse
+from rlbase.losses.reward import bradley_terry, centring, k_wise, plackett_luce, pointwise, soft_bradley_terry
 
 __all__ = [
+    "bradley_terry",
+    "centring",
     "clip_fraction",
     "exact_kl",
     "explained_variance",
     "k1",
     "k2",
     "k3",
+    "k_wise",
+    "plackett_luce",
+    "pointwise",
     "ppo_clip",
     "reinforce",
     "schulman_beta",
+    "soft_bradley_terry",
     "value_clipped",
     "value_mse",
     "ziegler_beta",
