@@ -24,7 +24,7 @@ from rlbase.train.batch import Batch
 from rlbase.train.checkpoint import Checkpoint
 from rlbase.train.prepare import prepare
 from rlbase.types import Choices, Critic, Env, Policy, Rollout
-from rlbase.validate import in_range, one_of, whole
+from rlbase.validate import in_range, instance, one_of, whole
 
 INFINITY = float("inf")
 KL_LOSSES = {"k1_loss": k1, "k2_loss": k2, "k3_loss": k3}
@@ -148,7 +148,8 @@ def ppo(
         collect: `rollout`, or `enumerate_actions` for exact expectations on a bandit.
 
     Raises:
-        ValueError: settings that contradict each other, or a checkpoint of another run.
+        TypeError: a part, the config or the generator is of the wrong kind.
+        ValueError: settings that contradict each other, or a checkpoint of another or a longer run.
         FloatingPointError: the loss is no longer finite; the policy is as it was before that step.
 
     >>> from rlbase.envs import Bandit
@@ -159,10 +160,12 @@ def ppo(
     >>> bool(policy.probs()[0, 1] > 0.9)
     True
     """
+    instance("ppo", "config", config, PPOConfig)
+    instance("ppo", "generator", generator, torch.Generator, optional=True)
     common.check_parts("ppo", policy, env, critic, reference)
     _check(config, critic, reference, pretrain)
     parameters = common.parameters_of(policy, critic)
-    generator = generator or common.new_generator(parameters)
+    generator = common.new_generator(parameters) if generator is None else generator
     optimizer = common.adam(parameters, config.learning_rate)
     saved = Checkpoint(checkpoint, (policy, critic, optimizer, env, generator), config=asdict(config))
     counters = saved.restore({"update": 0, "env_steps": 0, "beta": config.beta})

@@ -884,6 +884,26 @@ TRAINING: dict[str, Case] = {
         TypeError,
         "reinforce: generator must be a Generator or None, got 0",
     ),
+    "ppo with a dictionary of settings": (
+        lambda: first(ppo(TabularPolicy(1, 2), BANDIT, {"updates": 3})),  # type: ignore[arg-type]
+        TypeError,
+        "ppo: config must be a PPOConfig, got {'updates': 3}",
+    ),
+    "ppo with the class of settings": (
+        lambda: first(ppo(TabularPolicy(1, 2), BANDIT, PPOConfig)),  # type: ignore[arg-type]
+        TypeError,
+        "ppo: config must be a PPOConfig, got the class PPOConfig",
+    ),
+    "ppo with a seed for a generator": (
+        lambda: first(ppo(TabularPolicy(1, 2), BANDIT, generator=0)),  # type: ignore[arg-type]
+        TypeError,
+        "ppo: generator must be a Generator or None, got 0",
+    ),
+    "ppo told to imitate nothing": (
+        lambda: first(ppo(TabularPolicy(1, 2), BANDIT, PPOConfig(advantage="returns", pretrain_coef=1.0))),
+        ValueError,
+        "ppo: pretrain and pretrain_coef go together",
+    ),
     "trpo with a dictionary of settings": (
         lambda: first(trpo(TabularPolicy(1, 2), BANDIT, {"updates": 3})),  # type: ignore[arg-type]
         TypeError,
