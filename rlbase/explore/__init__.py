@@ -1,9 +1,10 @@
 """Pictures that answer: scenes, live widgets, training dashboards and the course's explorers.
 
 **A picture** is a `Scene`: a row of `Panel`s, each a list of marks (`Line`, `Points`, `Bars`, `Band`, `Note`, or one
-`Cells`, a heatmap that has its panel to itself). As the last value of a cell it shows itself, with alt text computed
-from its numbers. Tensors and arrays are taken as they are. ``color`` names a quantity, not a hue: "reference", "truth"
-(a known answer), "policy" (what was learned), "reward", "wrong" (what must fail), "other".
+`Cells`, a heatmap that has its panel to itself; ``rows`` and the panel's ``categories`` name its sides). As the last
+value of a cell it shows itself, with alt text computed from its numbers. Tensors and arrays are taken as they are.
+``color`` names a quantity, not a hue: "reference", "truth" (a known answer), "policy" (what was learned), "reward",
+"wrong" (what must fail), "other".
 
 >>> from rlbase.explore import Bars, Line, Panel, Scene, explore, slider
 >>> bars = [Bars([0.5, 0.5], "truth", "exact"), Bars([0.4, 0.6], "policy", "learned")]

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = {"ink": "#1f2328", "soft": "#57606a", "grid": "#e4e7eb", "card": "#ffffff"}
-FONTS = ["Inter", "Segoe UI", "Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans"]
 
 
 def draw(scene: Scene) -> Figure:
@@ -57,7 +56,8 @@ def png(scene: Scene, *, dpi: int = 170) -> bytes:
     from PIL import Image, PngImagePlugin
 
     drawn, packed = io.BytesIO(), io.BytesIO()
-    with matplotlib.rc_context({"font.family": "sans-serif", "font.sans-serif": _installed_fonts()}):
+    # The font that matplotlib brings along: the same picture on every machine, and every sign a label may use.
+    with matplotlib.rc_context({"font.family": "DejaVu Sans"}):
         draw(scene).savefig(drawn, format="png", dpi=dpi)
     words = PngImagePlugin.PngInfo()
     words.add_itxt("Description", scene.alt)
@@ -70,14 +70,6 @@ def still(scene: Scene, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a saved notebook keeps of a cell: ``text``, the picture, and its alt text."""
     picture = base64.b64encode(png(scene)).decode("ascii")
     return {"text/plain": text, "image/png": picture}, {"image/png": {"alt": scene.alt}}
-
-
-def _installed_fonts() -> list[str]:
-    from matplotlib import font_manager
-
-    known = {font.name for font in font_manager.fontManager.ttflist}
-    # DejaVu alone has every sign a label may use, so it stays at the end as the fallback.
-    return [name for name in FONTS if name in known]
 
 
 def _add(axes: Axes, shape: Poly | Box | Dot | Words, order: int) -> None:

@@ -106,6 +106,8 @@ def linear_ticks(low: float, high: float, count: int) -> list[tuple[float, str]]
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * (1 - 1e-9))
     digits = max(0, -math.floor(math.log10(step)) + (1 if step / power == 2.5 else 0))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    if first >= last:  # one number is no scale
+        return linear_ticks(low, high, count + 1)
     return [(i * step, f"{i * step + 0.0:,.{digits}f}".replace("-", "−")) for i in range(first, last + 1)]
 
 

@@ -51,7 +51,7 @@ def _panel(panel: Panel, left: float, width: float, head: float, foot: float, le
     cells = next((m for m in panel.marks if isinstance(m, Cells)), None)
     if cells is not None:
         title = Words(left, head + 17, panel.title, size=14, bold=True)
-        return [title, *_cells(cells, left, head + 34, width, foot - head - 68)]
+        return [title, *_cells(cells, panel.categories, left, head + 34, width, foot - head - 68)]
     top = head + 30.0 + 20.0 * legends + (20.0 if panel.y_label else 4.0)
     bottom = foot - (46.0 if panel.x_label else 28.0)
     y_range = _y_range(panel)
@@ -145,13 +145,23 @@ def _bars(mark: Bars, index: int, count: int, axes: Axes) -> list[Shape]:
     return shapes
 
 
-def _cells(cells: Cells, left: float, top: float, width: float, height: float) -> list[Shape]:
+def _cells(
+    cells: Cells, names: Sequence[str], left: float, top: float, width: float, height: float
+) -> list[Shape]:
     rows, columns = len(cells.values), len(cells.values[0])
-    side = min(width / columns, height / rows, 64.0)
+    margin, below = max((_wide(name) for name in cells.rows), default=-8.0) + 8, 20.0 if names else 0.0
+    left, width = left + margin, width - margin
+    side = min(width / columns, (height - below) / rows, 64.0)
     flat = [v for row in cells.values for v in row if v is not None]
     low = min(flat) if cells.low is None else cells.low
     high = max(flat) if cells.high is None else cells.high
     shapes: list[Shape] = []
+    for r, name in enumerate(cells.rows):
+        shapes.append(Words(left - 8, top + (r + 0.6) * side, name, color="soft", anchor="end"))
+    for c, name in enumerate(names):
+        shapes.append(
+            Words(left + (c + 0.5) * side, top + rows * side + 16, name, color="soft", anchor="middle")
+        )
     for r, row in enumerate(cells.values):
         for c, value in enumerate(row):
             x, y = left + c * side, top + r * side
@@ -169,7 +179,8 @@ def _cells(cells: Cells, left: float, top: float, width: float, height: float) -
             if size >= 7:  # below that nobody reads it
                 size = max(7.0, min(size, (side - 8) / max(_wide(text, 1), 1)))
                 shapes.append(Words(middle, y + side * (0.84 if arrow else 0.6), text, size, ink, "middle"))
-    return shapes + _scale(cells.label, low, high, left, top + rows * side + 14, min(width, columns * side))
+    foot = top + rows * side + below + 14
+    return shapes + _scale(cells.label, low, high, left, foot, min(width, columns * side))
 
 
 def _scale(label: str, low: float, high: float, left: float, top: float, width: float) -> list[Shape]:

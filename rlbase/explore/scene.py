@@ -118,7 +118,8 @@ class Cells:
     """A table of numbers as shades, ``values[row][column]`` with row 0 on top.
 
     ``None`` is a wall. ``arrows`` holds for each cell a direction ``(dx, dy)`` (dy down) or None,
-    ``texts`` what is written instead of the number.
+    ``texts`` what is written instead of the number. ``rows`` names the rows, the panel's ``categories``
+    the columns; a table has its panel to itself.
     """
 
     values: Sequence[Sequence[float | None]]
@@ -127,11 +128,14 @@ class Cells:
     low: float | None = None
     high: float | None = None
     label: str = "value"
+    rows: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         rows = [[None if v is None else float(v) for v in row] for row in self.values]
         if len({len(row) for row in rows}) != 1:
             raise ValueError("Cells: every row must have the same number of columns.")
+        if self.rows and len(self.rows) != len(rows):
+            raise ValueError(f"Cells: {len(rows)} rows need as many names, got {len(self.rows)}.")
         numbers("Cells.values", [v for row in rows for v in row if v is not None])
         object.__setattr__(self, "values", tuple(tuple(row) for row in rows))
 
@@ -181,6 +185,14 @@ class Panel:
                     f"Panel {self.title!r}: {len(bars.heights)} bars need as many categories, "
                     f"got {len(self.categories)}."
                 )
+        cells = [m for m in self.marks if isinstance(m, Cells)]
+        if cells and len(self.marks) > 1:
+            raise ValueError(f"Panel {self.title!r}: cells must have their panel to themselves.")
+        if cells and self.categories and len(cells[0].values[0]) != len(self.categories):
+            columns = len(cells[0].values[0])
+            raise ValueError(
+                f"Panel {self.title!r}: {columns} columns need as many categories, got {len(self.categories)}."
+            )
         if self.x_log and any(v <= 0 for m in self.marks if isinstance(m, Line | Points | Band) for v in m.x):
             raise ValueError(f"Panel {self.title!r}: a logarithmic axis takes only x > 0.")
         for name, limits in (("x_range", self.x_range), ("y_range", self.y_range)):

@@ -67,6 +67,9 @@ def test_alt_text_is_computed_from_the_numbers() -> None:
         (lambda: Panel([Line([0, 1], [0, 1])], x_log=True), "only x > 0"),
         (lambda: Panel([], y_range=(1, 1)), "must rise"),
         (lambda: Cells([[1, 2], [3]]), "same number of columns"),
+        (lambda: Cells([[1, 2]], rows=["a", "b"]), "1 rows need as many names, got 2"),
+        (lambda: Panel([Cells([[1, 2]])], categories=["a"]), "2 columns need as many categories, got 1"),
+        (lambda: Panel([Cells([[1, 2]]), Note(0, 0, "x")]), "to themselves"),
         (lambda: Scene([]), "at least one panel"),
     ],
 )
@@ -140,6 +143,23 @@ def test_a_long_text_is_written_smaller_and_stays_in_its_cell() -> None:
     assert all(0.59 * w.size * len(w.text) <= 64 - 6 for w in words)
 
 
+def test_rows_and_columns_of_a_table_have_names() -> None:
+    cells = Cells([[0, 1, 2], [3, 4, 5]], rows=["up", "a long name"], label="wins")
+    shapes = layout(Scene([Panel([cells], "Table", categories=["one", "two", "three"])], width=400))
+    boxes = [s for s in shapes if isinstance(s, Box) and s.width == s.height]
+    words = {s.text: s for s in shapes if isinstance(s, Words)}
+    assert len(boxes) == 6
+    for name, box in (("one", boxes[0]), ("three", boxes[2])):
+        assert words[name].x == pytest.approx(box.x + box.width / 2) and words[name].anchor == "middle"
+        assert words[name].y > boxes[3].y + boxes[3].height
+    for name, box in (("up", boxes[0]), ("a long name", boxes[3])):
+        assert box.y < words[name].y < box.y + box.height and words[name].x < box.x
+    assert (
+        words["a long name"].x - 0.59 * 12 * len("a long name") >= 0
+        and words["wins  0"].y > words["one"].y + 12
+    )
+
+
 def test_bars_start_at_zero_and_are_as_tall_as_their_numbers() -> None:
     boxes = [s for s in layout(Scene([Panel([Bars([1, 2, -1])], categories="abc")])) if isinstance(s, Box)]
     one, two, minus = boxes
@@ -165,6 +185,7 @@ def test_flat_and_tiny_curves_have_an_axis(values: list[float]) -> None:
 def test_ticks() -> None:
     assert [text for _, text in linear_ticks(-1, 1, 4)] == ["−1.0", "−0.5", "0.0", "0.5", "1.0"]
     assert [text for _, text in linear_ticks(0, 1000, 4)] == ["0", "250", "500", "750", "1,000"]
+    assert [text for _, text in linear_ticks(0.05, 0.85, 3)] == ["0.2", "0.4", "0.6", "0.8"]  # not 0.5 alone
     assert [text for _, text in log_ticks(0.02, 0.3)] == ["0.02", "0.05", "0.1", "0.2"]
     assert [number(v) for v in (0.000123, 99.96, 12345, -0.5, 1e-12)] == [
         "0.000123", "100", "12,300", "-0.5", "1e-12",
