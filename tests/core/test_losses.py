@@ -136,6 +136,12 @@ def test_diagnostics_by_hand() -> None:
     # returns 0, 2: variance 1; errors -.5, .5: variance .25; the third is no choice
     chosen = torch.tensor([[True, True, False]])
     assert explained_variance(t(0.5, 1.5, 7.0), t(0.0, 2.0, -9.0), chosen) == pytest.approx(0.75)
+    # enumerated choices count by their probability: shares .75 and .25 stand for rows 0, 0, 0, 1
+    weight = t(1.5, 0.5, 9.0)
+    assert clip_fraction(t(0.5, 0.0, 0.5), t(0, 0, 0), chosen, weight=weight) == pytest.approx(0.75)
+    # returns 0, 0, 0, 2 vary by .75; what the critic leaves, -.5, -.5, -.5, .5, by .1875
+    explained = explained_variance(t(0.5, 1.5, 7.0), t(0.0, 2.0, -9.0), chosen, weight=weight)
+    assert explained == pytest.approx(1 - 0.1875 / 0.75)
     assert math.isnan(explained_variance(t(1.0, 2.0, 3.0), t(4.0, 4.0, 0.0), chosen))
 
 
