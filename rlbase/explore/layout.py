@@ -26,6 +26,7 @@ from rlbase.explore.geometry import (
 from rlbase.explore.scene import COLOURS, Band, Bars, Cells, Line, Note, Panel, Points, Scene, number
 
 CHAR = 0.59  # mean width of a character, in font sizes
+WIDE, NARROW = "mwMW<>■✂", "fijlrtI.,;:!' "  # those of a single word may be far from the mean
 Labelled = Line | Points | Band | Bars
 TICKS = 60.0  # pixels that the longest tick labels may take
 
@@ -177,7 +178,8 @@ def _cells(
             text = cells.texts[r][c].strip() if cells.texts else number(round(value, 2))
             size = min(12.0, side * 0.27)
             if size >= 7:  # below that nobody reads it
-                size = max(7.0, min(size, (side - 8) / max(_wide(text, 1), 1)))
+                letters = sum(1.0 if c in WIDE else 0.4 if c in NARROW else 0.63 for c in text)
+                size = max(7.0, min(size, (side - 8) / max(letters, 1)))
                 shapes.append(Words(middle, y + side * (0.84 if arrow else 0.6), text, size, ink, "middle"))
     foot = top + rows * side + below + 14
     return shapes + _scale(cells.label, low, high, left, foot, min(width, columns * side))

@@ -283,6 +283,8 @@ def _tell_mark(mark: Mark, panel: Panel) -> str:
     if isinstance(mark, Points):
         many = f", {len(mark.y)} points, last" if len(mark.y) > 1 else " at"
         return f"{mark.label}{many} ({number(mark.x[-1])}, {number(mark.y[-1])})"
+    if min(mark.y) == max(mark.y):
+        return f"{mark.label} stays at {number(mark.y[0])}"
     told, top = f"{mark.label} goes from {number(mark.y[0])} to {number(mark.y[-1])}", max(mark.y)
     if top > max(mark.y[0], mark.y[-1]):
         told += f" with a peak of {number(top)} at {number(mark.x[mark.y.index(top)])}"
