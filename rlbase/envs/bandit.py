@@ -16,10 +16,12 @@ class Bandit:
     """Rows of a single choice among ``K`` arms, paid with ``rewards[context, arm]`` plus Gaussian noise.
 
     ``rewards`` is ``[K]``, or ``[contexts, K]`` for a contextual bandit whose context, drawn uniformly for every row,
-    is the observation. A language model that answers one prompt with one of K fixed responses is this bandit.
+    is the observation. A language model that answers one prompt with one of K fixed responses is this bandit; as in
+    text, ``group_size`` neighbouring rows share their context (None: each row has its own, and the batch is one group).
 
     Raises:
-        ValueError: wrong shape, a reward that is not finite, a negative ``noise`` or an empty batch.
+        ValueError: wrong shape, a reward that is not finite, a negative ``noise``, an empty batch, or one that does not
+            divide into groups.
 
     >>> bandit = Bandit(torch.tensor([0.0, 1.0]), batch_size=3)
     >>> generator = torch.Generator().manual_seed(0)
@@ -31,7 +33,9 @@ class Bandit:
 
     horizon = 1
 
-    def __init__(self, rewards: Tensor, *, batch_size: int = 64, noise: float = 0.0) -> None:
+    def __init__(
+        self, rewards: Tensor, *, batch_size: int = 64, group_size: int | None = None, noise: float = 0.0
+    ) -> None:
         a_tensor("Bandit", rewards=rewards)
         if rewards.ndim not in (1, 2) or rewards.numel() == 0:
             raise ValueError(
@@ -40,8 +44,13 @@ class Bandit:
         finite("Bandit", rewards=rewards)
         in_range("Bandit", "noise", noise, 0, float("inf"), open_high=True)
         whole("Bandit", "batch_size", batch_size, 1)
+        whole("Bandit", "group_size", group_size or 1, 1)
+        if batch_size % (group_size or 1):
+            raise ValueError(
+                f"Bandit: batch_size {batch_size} must be a multiple of group_size {group_size}."
+            )
         self.rewards = rewards.reshape(-1, rewards.shape[-1]).to(torch.get_default_dtype())
-        self.batch_size, self.noise = batch_size, noise
+        self.batch_size, self.group_size, self.noise = batch_size, group_size, noise
         self.observation_space = Discrete(self.rewards.shape[0])
         self.action_space = Discrete(self.rewards.shape[1])
         self.returns: deque[float] = deque(maxlen=100)
@@ -49,8 +58,10 @@ class Bandit:
     def begin(self, generator: torch.Generator) -> Tensor:
         self.rewards = self.rewards.to(generator.device)
         contexts = self.observation_space.n
-        shape, device = (self.batch_size,), generator.device
-        self._contexts = torch.randint(contexts, shape, generator=generator, device=device)
+        rows = self.group_size or 1
+        shape, device = (self.batch_size // rows,), generator.device
+        drawn = torch.randint(contexts, shape, generator=generator, device=device)
+        self._contexts = drawn.repeat_interleave(rows)
         return self._contexts
 
     def step(self, actions: Tensor, generator: torch.Generator) -> Step:
@@ -75,7 +86,8 @@ class Bandit:
         return torch.stack(observations, 1)
 
     def _settings(self) -> dict[str, Any]:
-        return {"rewards": self.rewards.cpu(), "noise": self.noise, "batch_size": self.batch_size}
+        sizes = {"batch_size": self.batch_size, "group_size": self.group_size}
+        return {"rewards": self.rewards.cpu(), "noise": self.noise, **sizes}
 
     def state(self) -> dict[str, Any]:
         return {**self._settings(), "returns": list(self.returns)}

@@ -1,6 +1,14 @@
 """Training loops: one readable file per method, each a generator of metric records."""
 
 from rlbase.train.a2c import A2CConfig, a2c
+from rlbase.train.best_of_n import (
+    Draws,
+    RejectionConfig,
+    accept,
+    best_of_n,
+    rejection_finetune,
+    rejection_sampling,
+)
 from rlbase.train.ppo import LANGUAGE_MODEL, PPOConfig, ppo
 from rlbase.train.reinforce import ReinforceConfig, reinforce
 from rlbase.train.trpo import TRPOConfig, trpo
@@ -8,11 +16,17 @@ from rlbase.train.trpo import TRPOConfig, trpo
 __all__ = [
     "LANGUAGE_MODEL",
     "A2CConfig",
+    "Draws",
     "PPOConfig",
     "ReinforceConfig",
+    "RejectionConfig",
     "TRPOConfig",
     "a2c",
+    "accept",
+    "best_of_n",
     "ppo",
     "reinforce",
+    "rejection_finetune",
+    "rejection_sampling",
     "trpo",
 ]

@@ -48,7 +48,7 @@ def prepare(
     if config.whiten_rewards:
         rewards = masked_whiten(rewards, rolled.mask, shift_mean=False)
     values = common.values_of(critic, rolled.obs, rolled.actions)
-    group_size = getattr(env, "group_size", len(rewards))
+    group_size = getattr(env, "group_size", None) or len(rewards)
     advantages, returns = common.estimate_advantages(
         rolled, rewards, values, config.advantage, gamma=config.gamma, lam=config.lam, group_size=group_size
     )

@@ -92,7 +92,7 @@ def reinforce(
     while counters["update"] < config.updates:
         batch = collect(policy, env, steps=config.steps, generator=generator)
         weight = torch.ones_like(batch.logp) if batch.weight is None else batch.weight
-        group_size = getattr(env, "group_size", len(batch.mask))
+        group_size = getattr(env, "group_size", None) or len(batch.mask)
         advantages, _ = common.estimate_advantages(
             batch, batch.rewards, None, kind, gamma=config.gamma, lam=1.0, group_size=group_size
         )
