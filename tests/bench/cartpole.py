@@ -13,7 +13,7 @@ from rlbase.policies import for_env
 from rlbase.train import PPOConfig, ppo
 
 # Many copies, short rollouts, small networks, a large step that falls; found on seeds 1 to 7, checked on 20 to 29.
-SETTINGS = PPOConfig(updates=60, steps=64, epochs=6, minibatches=4, learning_rate=6e-3, gamma=0.98, lam=0.95)
+SETTINGS = PPOConfig(updates=70, steps=64, epochs=4, minibatches=4, learning_rate=8e-3, gamma=0.98, lam=0.95)
 HIDDEN = (32, 32)
 TARGET = 475.0
 
