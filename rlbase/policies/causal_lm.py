@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from rlbase.types import Prompt
 from rlbase.validate import in_range
+
+if TYPE_CHECKING:
+    from rlbase.policies.reward_model import LMRewardModel
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -129,17 +132,32 @@ class CausalLMPolicy(nn.Module):
         One forward, with gradient. Tokens after the end of a response are scored like any
         other: it is the rollout's mask, not a token's identity, that leaves them out.
         """
+        log_probs = self._logits(self._states(obs, actions)).log_softmax(-1)
+        logp = log_probs.gather(-1, actions.to(log_probs.device)[..., None])[..., 0]
+        entropy = -(log_probs.exp() * log_probs).sum(-1)
+        return logp.to(actions.device), entropy.to(actions.device)
+
+    def logp(self, obs: Prompt, actions: Tensor, mask: Tensor) -> Tensor:
+        """Log-probabilities of the tokens that ``mask`` counts and 0 for the others, ``[B, T]``, with gradient.
+
+        What `evaluate` says, for those who want no entropies: the head runs on the counted tokens only, and its
+        answer for all the vocabulary is held once.
+        """
+        states = self._states(obs, actions)
+        counted = mask.to(states.device)
+        logits, targets = self._logits(states[counted]), actions.to(states.device)[counted]
+        each = -nn.functional.cross_entropy(logits, targets, reduction="none")
+        return each.new_zeros(counted.shape).masked_scatter(counted, each).to(actions.device)
+
+    def _states(self, obs: Prompt, actions: Tensor) -> Tensor:
+        """Hidden states ``[B, T, H]`` in which each of ``actions`` was chosen."""
         if actions.ndim != 2 or actions.shape[1] == 0 or len(actions) != len(obs):
             shape = list(actions.shape)
             raise ValueError(f"CausalLMPolicy: actions must have shape [{len(obs)}, T], T >= 1, got {shape}.")
         _check_tokens(self.model.config.vocab_size, obs, actions)
         _check_length(self.context, int(obs.mask.sum(1).max()) + actions.shape[1])
         # The state after the last token chooses nothing, so that token is not even fed.
-        states = state_features(self.model.base_model, obs, actions[:, :-1])
-        log_probs = self._logits(states).log_softmax(-1)
-        logp = log_probs.gather(-1, actions.to(log_probs.device)[..., None])[..., 0]
-        entropy = -(log_probs.exp() * log_probs).sum(-1)
-        return logp.to(actions.device), entropy.to(actions.device)
+        return state_features(self.model.base_model, obs, actions[:, :-1])
 
     def _logits(self, hidden: Tensor) -> Tensor:
         logits = self.model.get_output_embeddings()(hidden).float()
@@ -147,15 +165,20 @@ class CausalLMPolicy(nn.Module):
 
 
 class LMCritic(nn.Module):
-    """A value for every state of a response: a linear head, zero at first, over a language model.
+    """A value for every state of a response: a linear head over a language model.
 
-    V(s_t) = w . h_t + b, where h_t is the final hidden state of the last token before action t.
+    V(s_t) = w . h_t + b, where h_t is the final hidden state of the last token before action t. Begun from a policy
+    the head is zero; begun from a reward model (Ouyang et al. 2022, appendix C) it is the reward model's, so that the
+    value after the last token starts out as the score.
 
     Args:
-        policy: whose transformer to use.
+        policy: whose transformer to use, or a reward model such as `rlbase.policies.LMRewardModel`.
         share: False takes a trainable copy of it. True uses the policy's own weights, which stay
             the policy's: ``parameters()`` and ``state_dict()`` of the critic are the head alone.
         detach: True lets the value loss train the head only.
+
+    Raises:
+        ValueError: ``share`` with a reward model, which would then change while it judges.
 
     >>> import torch
     >>> from rlbase.policies.load import random_policy
@@ -166,10 +189,15 @@ class LMCritic(nn.Module):
     [[0.0, 0.0, 0.0, 0.0]]
     """
 
-    def __init__(self, policy: CausalLMPolicy, *, share: bool = False, detach: bool = False) -> None:
+    def __init__(
+        self, policy: CausalLMPolicy | LMRewardModel, *, share: bool = False, detach: bool = False
+    ) -> None:
         super().__init__()
-        backbone = policy.model.base_model
-        self.backbone = None if share else copy.deepcopy(backbone)
+        judge = None if isinstance(policy, CausalLMPolicy) else policy
+        if judge is not None and share:
+            raise ValueError("LMCritic: share=True would train the reward model along; leave it out.")
+        backbone = policy.model.base_model if isinstance(policy, CausalLMPolicy) else policy.backbone
+        self.backbone = None if share else trainable_copy(backbone)
         self._shared: tuple[nn.Module, ...] = (
             (backbone,) if share else ()
         )  # a tuple hides it from parameters()
@@ -179,6 +207,9 @@ class LMCritic(nn.Module):
         self.head = nn.Linear(backbone.config.hidden_size, 1, device=weight.device, dtype=weight.dtype)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        if judge is not None:
+            self.head.weight.data.copy_(judge.head.weight / judge.scale)
+            self.head.bias.data.copy_((judge.head.bias - judge.shift) / judge.scale)
         self.eval()
 
     def train(self, mode: bool = True) -> LMCritic:
@@ -193,6 +224,17 @@ class LMCritic(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detach):
             states = state_features(backbone, obs, actions)
         return self.head(states)[..., 0].float().to(actions.device)
+
+
+def trainable_copy(module: Module) -> Module:
+    """A copy that trains as the original does; a copy of what is frozen altogether trains altogether.
+
+    >>> all(p.requires_grad for p in trainable_copy(frozen_copy(nn.Linear(2, 2))).parameters())
+    True
+    """
+    copied = copy.deepcopy(module)
+    trains = any(p.requires_grad for p in copied.parameters())
+    return copied if trains else copied.requires_grad_(True)
 
 
 def frozen_copy(module: Module) -> Module:

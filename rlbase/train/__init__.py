@@ -11,6 +11,9 @@ from rlbase.train.best_of_n import (
 )
 from rlbase.train.ppo import LANGUAGE_MODEL, PPOConfig, ppo
 from rlbase.train.reinforce import ReinforceConfig, reinforce
+from rlbase.train.reward_model import RewardModelConfig, reward_model, win_probability
+from rlbase.train.reward_ranking import Rankings, Ratings, reward_ranking, reward_regression
+from rlbase.train.sft import SFTConfig, sft
 from rlbase.train.trpo import TRPOConfig, trpo
 
 __all__ = [
@@ -18,8 +21,12 @@ __all__ = [
     "A2CConfig",
     "Draws",
     "PPOConfig",
+    "Rankings",
+    "Ratings",
     "ReinforceConfig",
     "RejectionConfig",
+    "RewardModelConfig",
+    "SFTConfig",
     "TRPOConfig",
     "a2c",
     "accept",
@@ -28,5 +35,10 @@ __all__ = [
     "reinforce",
     "rejection_finetune",
     "rejection_sampling",
+    "reward_model",
+    "reward_ranking",
+    "reward_regression",
+    "sft",
     "trpo",
+    "win_probability",
 ]

@@ -63,16 +63,20 @@ def new_generator(parameters: list[nn.Parameter], seed: int = 0) -> torch.Genera
     return torch.Generator(parameters[0].device if parameters else "cpu").manual_seed(seed)
 
 
+def device_of(module: Any) -> torch.device:
+    """Where a module's weights live; the CPU for one without weights."""
+    weight = next(iter(getattr(module, "parameters", tuple)()), None)
+    return torch.device("cpu") if weight is None else weight.device
+
+
 def adam(parameters: list[nn.Parameter], learning_rate: float) -> torch.optim.Adam:
     """Adam in its fused form, with the epsilon of the PPO codes (1e-5)."""
     return torch.optim.Adam(parameters, lr=learning_rate, eps=1e-5, fused=True)
 
 
-def autocast(policy: Policy, precision: str) -> torch.autocast:
+def autocast(policy: Any, precision: str) -> torch.autocast:
     """A context in which forwards on the policy's device run in ``"bfloat16"``; does nothing for ``"float32"``."""
-    weight = next(iter(getattr(policy, "parameters", tuple)()), None)
-    device = "cpu" if weight is None else weight.device.type
-    return torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
+    return torch.autocast(device_of(policy).type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
@@ -115,8 +119,22 @@ def imitation_loss(policy: Policy, choices: Choices, rows: int | None, generator
         choices = choices[
             torch.randperm(len(choices), generator=generator, device=generator.device)[:rows].to(device)
         ]
-    logp = fill_unchosen(policy.evaluate(choices.obs, choices.actions)[0], choices.mask)
+    logp = logp_of(policy, choices)
     return masked_mean(-logp if choices.weight is None else -logp * choices.weight, choices.mask)
+
+
+def logp_of(policy: Policy, choices: Choices) -> Tensor:
+    """Log-probabilities of choices, ``[B, T]``, and 0 where there is none; without entropies where a policy can do so.
+
+    >>> from rlbase.policies import TabularPolicy
+    >>> arms = Choices(torch.zeros(1, 2).long(), torch.tensor([[0, 1]]), torch.tensor([[True, False]]))
+    >>> logp_of(TabularPolicy(1, 2), arms).tolist()
+    [[-0.6931471824645996, 0.0]]
+    """
+    score: Any = getattr(policy, "logp", None)  # a language model's, see CausalLMPolicy
+    if score is not None:
+        return score(choices.obs, choices.actions, choices.mask)
+    return fill_unchosen(policy.evaluate(choices.obs, choices.actions)[0], choices.mask)
 
 
 def estimate_advantages(
