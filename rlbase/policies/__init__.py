@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rlbase.policies.adapters import AdaptersOff, adapters_off, merged, with_lora
 from rlbase.policies.causal_lm import CausalLMPolicy, LMCritic, frozen_copy
 from rlbase.policies.load import load_policy, random_policy
 from rlbase.policies.mlp import MLPCritic, MLPPolicy
@@ -9,16 +10,20 @@ from rlbase.policies.tabular import TabularCritic, TabularPolicy
 from rlbase.types import Box, Discrete, Env
 
 __all__ = [
+    "AdaptersOff",
     "CausalLMPolicy",
     "LMCritic",
     "MLPCritic",
     "MLPPolicy",
     "TabularCritic",
     "TabularPolicy",
+    "adapters_off",
     "for_env",
     "frozen_copy",
     "load_policy",
+    "merged",
     "random_policy",
+    "with_lora",
 ]
 
 
