@@ -51,8 +51,8 @@ class RewardModelConfig:
     """Weight of `rlbase.losses.centring`, which keeps the scores of pairs around zero; 0.01 is usual."""
     ranking: str = "k_wise"
     """``k_wise`` (all pairs of a prompt) or ``plackett_luce`` (the ranking as a whole), for `reward_ranking`."""
-    group_by_length: bool = True
-    """Batches of similar lengths: less padding, and every comparison still counts the same."""
+    group_by_length: bool = False
+    """Batches of similar lengths: less padding, but each batch is a worse sample of all."""
     precision: str = "float32"
     """``bfloat16`` runs forwards under autocast."""
     eval_every: int | None = None

@@ -20,7 +20,7 @@ from rlbase.train import common
 from rlbase.train.checkpoint import Checkpoint
 from rlbase.train.epochs import Epochs, adamw, check_offline, learning_rate, lengths_of, run_settings
 from rlbase.types import Choices, Policy
-from rlbase.validate import in_range, instance
+from rlbase.validate import boolean, in_range, instance
 
 INFINITY = float("inf")
 
@@ -46,10 +46,10 @@ class SFTConfig:
     max_grad_norm: float = 1.0
     """Gradients longer than this are shortened to it."""
     reduce: str | float = "token"
-    """The denominator: ``token`` (over a batch's tokens: long responses weigh more), ``sequence`` (each response's own
-    mean first), or a number, see `rlbase.masked.masked_mean`."""
+    """The denominator, see `rlbase.masked.masked_mean`: ``token`` or a number fits the demonstrator's law, ``sequence``
+    (each response's own mean first) one in which short responses weigh more."""
     group_by_length: bool = False
-    """Batches of similar lengths: less padding. With ``token``, short batches then give each token a larger weight."""
+    """Batches of similar lengths: less padding, but each is a worse sample of all, and ``token`` favours short ones."""
     precision: str = "float32"
     """``bfloat16`` runs forwards under autocast."""
     eval_every: int | None = None
@@ -170,7 +170,10 @@ def _check(
     if not common.parameters_of(policy):
         raise ValueError("sft: the policy has no parameter that trains; was it made by frozen_copy?")
     for name, choices in (("demonstrations", demonstrations), ("held_out", held_out)):
-        empty = [] if choices is None else (~choices.mask.any(1)).nonzero().flatten().tolist()
+        if choices is None:
+            continue
+        boolean("sft", choices.mask)
+        empty = (~choices.mask.any(1)).nonzero().flatten().tolist()
         if empty:
             raise ValueError(
                 f"sft: every row of {name} needs a choice to imitate, got none in row {empty[0]}."
