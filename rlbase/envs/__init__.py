@@ -1,8 +1,20 @@
 """Worlds: bandits, tables, Gymnasium, text. All are batches, all speak `rlbase.types.Env`."""
 
 from rlbase.envs.bandit import Bandit
-from rlbase.envs.gridworld import TabularMDP, chain, gridworld
+from rlbase.envs.gridworld import TabularMDP, chain, garden, gridworld
 from rlbase.envs.gym import GymEnv
+from rlbase.envs.learned_reward import LearnedReward
 from rlbase.envs.text import CharTokenizer, TextEnv, pad_left
 
-__all__ = ["Bandit", "CharTokenizer", "GymEnv", "TabularMDP", "TextEnv", "chain", "gridworld", "pad_left"]
+__all__ = [
+    "Bandit",
+    "CharTokenizer",
+    "GymEnv",
+    "LearnedReward",
+    "TabularMDP",
+    "TextEnv",
+    "chain",
+    "garden",
+    "gridworld",
+    "pad_left",
+]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rlbase.envs.episodes import EpisodeLog
 from rlbase.types import Discrete, Step
-from rlbase.validate import choices, has_shape, in_range, mdp_tables, same_settings, whole
+from rlbase.validate import a_tensor, choices, finite, has_shape, in_range, mdp_tables, same_settings, whole
 
 
 class TabularMDP:
@@ -195,3 +195,31 @@ def gridworld(
         time_limit=time_limit,
         batch_size=batch_size,
     )
+
+
+def garden(
+    pays: Tensor, *, slip: float = 0.0, time_limit: int | None = 40, batch_size: int = 16
+) -> TabularMDP:
+    """A field of squares on which life goes on: every step spent on square (row, column) pays ``pays[row, column]``.
+
+    Moves, slips and states are those of `gridworld`; the walker starts in the middle, and only the clock resets it.
+    With no end to reach, adding a constant to all squares changes no choice.
+
+    Raises:
+        ValueError: ``pays`` is no table of finite numbers.
+
+    >>> world = garden(torch.tensor([[0.0, 0.0, 1.0]]))
+    >>> world.start, world.rewards[2].tolist(), bool(world.is_terminal.any())
+    (1, [1.0, 1.0, 1.0, 1.0], False)
+    """
+    a_tensor("garden", pays=pays)
+    if pays.ndim != 2 or not pays.numel():
+        raise ValueError(f"garden: pays must be a table [rows, columns], got shape {list(pays.shape)}.")
+    finite("garden", pays=pays)
+    height, width = pays.shape
+    middle = (height // 2) * width + width // 2
+    cells = ["S" if cell == middle else "." for cell in range(height * width)]
+    layout = "\n".join("".join(cells[row * width : (row + 1) * width]) for row in range(height))
+    moves = gridworld(layout, slip=slip).transitions
+    rewards = pays.flatten()[:, None].expand(-1, len(MOVES))
+    return TabularMDP(moves, rewards, start=middle, time_limit=time_limit, batch_size=batch_size)

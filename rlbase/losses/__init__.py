@@ -4,6 +4,7 @@ from rlbase.losses.diagnostics import clip_fraction, explained_variance
 from rlbase.losses.kl import exact_kl, k1, k2, k3, schulman_beta, ziegler_beta
 from rlbase.losses.policy_gradient import ppo_clip, reinforce, value_clipped, value_mse
 from rlbase.losses.reward import bradley_terry, centring, k_wise, plackett_luce, pointwise, soft_bradley_terry
+from rlbase.losses.segments import segment_preference
 
 __all__ = [
     "bradley_terry",
@@ -20,6 +21,7 @@ __all__ = [
     "ppo_clip",
     "reinforce",
     "schulman_beta",
+    "segment_preference",
     "soft_bradley_terry",
     "value_clipped",
     "value_mse",

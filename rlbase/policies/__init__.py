@@ -6,22 +6,30 @@ from rlbase.policies.adapters import AdaptersOff, adapters_off, merged, with_lor
 from rlbase.policies.causal_lm import CausalLMPolicy, LMCritic, frozen_copy
 from rlbase.policies.load import load_policy, random_policy
 from rlbase.policies.mlp import MLPCritic, MLPPolicy
+from rlbase.policies.reward_model import Ensemble, LMRewardModel, normalise
+from rlbase.policies.step_reward import MLPReward, StepEnsemble, TabularReward
 from rlbase.policies.tabular import TabularCritic, TabularPolicy
 from rlbase.types import Box, Discrete, Env
 
 __all__ = [
     "AdaptersOff",
     "CausalLMPolicy",
+    "Ensemble",
     "LMCritic",
+    "LMRewardModel",
     "MLPCritic",
     "MLPPolicy",
+    "MLPReward",
+    "StepEnsemble",
     "TabularCritic",
     "TabularPolicy",
+    "TabularReward",
     "adapters_off",
     "for_env",
     "frozen_copy",
     "load_policy",
     "merged",
+    "normalise",
     "random_policy",
     "with_lora",
 ]
