@@ -1,14 +1,26 @@
-"""Judging what was trained: intervals, ratings, calibration."""
+"""Judging what was trained: intervals, ratings, calibration, meters, and a report on one page."""
 
 from rlbase.evaluate.calibration import Calibration, bayes_ceiling, calibration_curve
 from rlbase.evaluate.intervals import (
     Estimate,
     bootstrap_interval,
+    correlation,
     exactly,
     mean_interval,
     paired_win_rate,
     ratio_interval,
     win_rate,
+)
+from rlbase.evaluate.meters import Played, enumerated, meters, perplexity, play
+from rlbase.evaluate.overoptimisation import (
+    GaoFit,
+    Path,
+    best_of_n_path,
+    ensemble_scores,
+    frontier,
+    gao_fit,
+    gaussian_path,
+    rl_path,
 )
 from rlbase.evaluate.ratings import (
     Match,
@@ -17,21 +29,45 @@ from rlbase.evaluate.ratings import (
     elo_intervals,
     online_elo,
 )
+from rlbase.evaluate.report import LABELS, Report, Sample, Table, report, side_by_side
+from rlbase.evaluate.watching import metered, stopped_early
 
 __all__ = [
+    "LABELS",
     "Calibration",
     "Estimate",
+    "GaoFit",
     "Match",
+    "Path",
+    "Played",
+    "Report",
+    "Sample",
+    "Table",
     "bayes_ceiling",
+    "best_of_n_path",
     "bootstrap_interval",
     "bradley_terry_strengths",
     "calibration_curve",
+    "correlation",
     "elo_from_strengths",
     "elo_intervals",
+    "ensemble_scores",
+    "enumerated",
     "exactly",
+    "frontier",
+    "gao_fit",
+    "gaussian_path",
     "mean_interval",
+    "metered",
+    "meters",
     "online_elo",
     "paired_win_rate",
+    "perplexity",
+    "play",
     "ratio_interval",
+    "report",
+    "rl_path",
+    "side_by_side",
+    "stopped_early",
     "win_rate",
 ]

@@ -15,7 +15,8 @@ from rlbase.validate import finite, same_shape, whole
 class Calibration(NamedTuple):
     """Predicted against observed, one entry for each bin that holds anything (``[bins]``), and the mean gap.
 
-    ``rows`` is how many fell into the bin; ``low`` and ``high`` are Wilson's 95 % interval of ``outcome``; ``ece`` is the expected calibration error.
+    ``rows`` is how many fell into the bin, ``low`` and ``high`` are Wilson's 95 % interval of ``outcome``; ``ece`` is
+    the expected calibration error.
     """
 
     prob: Tensor

@@ -139,6 +139,30 @@ def ratio_interval(
     return Estimate(ratio, ratio - z * error, ratio + z * error, n)
 
 
+def correlation(a: Float[Tensor, " n"], b: Float[Tensor, " n"], *, confidence: float = 0.95) -> Estimate:
+    r"""Pearson's correlation of two lists, with Fisher's interval, $\tanh(\mathrm{artanh}\,r\pm z/\sqrt{n-3})$.
+
+    NaN where one of them does not vary: then there is nothing to say.
+
+    Raises:
+        ValueError: shapes differ, or a value is not finite.
+
+    >>> print(correlation(torch.arange(10.0), torch.arange(10.0) % 3))
+    0.0629 [-0.59, 0.666]
+    """
+    same_shape("correlation", a=a, b=b)
+    for values in (a, b):
+        _rows("correlation", values)
+    z, n = quantile("correlation", confidence), len(a)
+    x, y = (v.double() - v.double().mean() for v in (a, b))
+    size = (x.square().sum() * y.square().sum()).sqrt().item() if n else 0.0
+    r = max(-1.0, min(1.0, (x @ y).item() / size)) if size > 1e-12 else math.nan
+    if not abs(r) < 1 or n < 4:
+        return Estimate(r, -1.0, 1.0, n)
+    half = z / math.sqrt(n - 3)
+    return Estimate(r, math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half), n)
+
+
 def bootstrap_interval(
     values: Float[Tensor, "n ..."],
     statistic: Callable[[Tensor], Tensor | float] | None = None,
