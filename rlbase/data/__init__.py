@@ -8,6 +8,8 @@ from rlbase.data.encode import (
     encode_responses,
     keep_short,
 )
+from rlbase.data.formats import render, split_transcripts
+from rlbase.data.load import load_comparisons, load_demonstrations, load_prompts, load_ratings
 from rlbase.data.records import Comparison, Demonstration, Rating, Report
 
 __all__ = [
@@ -21,4 +23,10 @@ __all__ = [
     "encode_demonstrations",
     "encode_responses",
     "keep_short",
+    "load_comparisons",
+    "load_demonstrations",
+    "load_prompts",
+    "load_ratings",
+    "render",
+    "split_transcripts",
 ]
