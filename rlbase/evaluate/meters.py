@@ -213,6 +213,10 @@ def _rows(policy: Policy, env: Any, rolled: Rollout, reference: Policy | None, g
             **_settled(found), unfinished=unfinished.cpu(), gold=meant, prompts=texts[0], responses=texts[1]
         )
     if gold is not None:
+        if not hasattr(gold, "each"):
+            raise TypeError(
+                f"play: gold must be a step reward with each(obs, actions), got {type(gold).__name__}."
+            )
         columns["gold"] = gold.each(rolled.obs, rolled.actions)
     return _episodes(rolled, columns)
 
@@ -248,6 +252,8 @@ def _joined(parts: list[Played]) -> Played:
 
 
 def _scored(gold: Any, prompts: list[str], responses: list[str]) -> Tensor:
+    if not callable(gold):
+        raise TypeError(f"play: gold must be a function of prompts and responses, got {type(gold).__name__}.")
     scores = torch.as_tensor(gold(prompts, responses)).double().cpu()
     has_shape("play", "the gold scores", scores, (len(prompts),))
     finite("play", **{"the gold scores": scores})
