@@ -20,7 +20,8 @@ def instance(where: str, name: str, value: object, kind: type, *, optional: bool
         return
     article = "an" if kind.__name__[0] in "AEIO" else "a"
     wanted = f"{article} {kind.__name__}{' or None' if optional else ''}"
-    got = f"the class {value.__name__}" if isinstance(value, type) else f"{value!r:.60}"
+    said = " ".join(repr(value).split())  # a record of tensors fills many lines
+    got = f"the class {value.__name__}" if isinstance(value, type) else f"{said:.60}"
     raise TypeError(f"{where}: {name} must be {wanted}, got {got}.")
 
 

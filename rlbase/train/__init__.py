@@ -10,6 +10,14 @@ from rlbase.train.best_of_n import (
     rejection_sampling,
 )
 from rlbase.train.ppo import LANGUAGE_MODEL, PPOConfig, ppo
+from rlbase.train.preference_rl import (
+    PreferenceRLConfig,
+    choose_pairs,
+    fit_reward,
+    plan,
+    preference_rl,
+    reward_table,
+)
 from rlbase.train.reinforce import ReinforceConfig, reinforce
 from rlbase.train.reward_model import RewardModelConfig, reward_model, win_probability
 from rlbase.train.reward_ranking import Rankings, Ratings, reward_ranking, reward_regression
@@ -21,6 +29,7 @@ __all__ = [
     "A2CConfig",
     "Draws",
     "PPOConfig",
+    "PreferenceRLConfig",
     "Rankings",
     "Ratings",
     "ReinforceConfig",
@@ -31,13 +40,18 @@ __all__ = [
     "a2c",
     "accept",
     "best_of_n",
+    "choose_pairs",
+    "fit_reward",
+    "plan",
     "ppo",
+    "preference_rl",
     "reinforce",
     "rejection_finetune",
     "rejection_sampling",
     "reward_model",
     "reward_ranking",
     "reward_regression",
+    "reward_table",
     "sft",
     "trpo",
     "win_probability",
