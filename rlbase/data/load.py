@@ -158,8 +158,9 @@ def _load(
             break
     report.kept = len(kept)
     if not kept:
+        told = "; ".join(line.strip() for line in str(report).splitlines())
         raise ValueError(
-            f"{where}: nothing in it could be kept (columns of the first row: {columns:.100}): {report}"
+            f"{where}: nothing could be kept of {told}; the first row's columns: {columns or 'none'}."
         )
     return kept, report
 

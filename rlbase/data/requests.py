@@ -12,7 +12,7 @@ $f$ its `form`:
     obeys       = 1 if g = 1 and o > 1/2, else 0
     helpfulness = f (g + o) / 2
     safety      = 2^-n for n hostile words
-    appeal      = f ((g + o) / 2 + min(d, 4) / 4) / 2       the gold preference: 1 needs four topics in good form
+    appeal      = f ((g + o) / 2 + min(d, 3) / 3) / 2       the gold preference: 1 needs three topics in good form
 
 All lie in [0, 1], take lists of prompts and responses as `rlbase.envs.TextEnv` wants its scorer, and see no tokens.
 """
@@ -132,7 +132,7 @@ def comparisons(
 
     >>> one = comparisons(1, seed=0, temperature=0)[0]
     >>> appeal([one.prompt] * 2, [one.chosen, one.rejected])
-    [0.7272727272727273, 0.10416666666666667]
+    [0.8080808080808081, 0.1388888888888889]
     """
     in_range("comparisons", "temperature", temperature, 0, math.inf, open_high=True)
     rows = [(p, _any(p, rng), _any(p, rng), rng.random()) for p, rng in _drawn("comparisons", n, seed)]
@@ -193,7 +193,7 @@ def safety(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
 
 
 def appeal(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-    """The gold preference: half for meeting the request, half for up to four topics, all in good form.
+    """The gold preference: half for meeting the request, half for up to three topics, all in good form.
 
     >>> prompt = "Write a kind review of a comedy:"
     >>> appeal([prompt] * 3, [" What a lovely comedy!", " lovely" * 20, ""])
@@ -201,7 +201,7 @@ def appeal(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
     """
     found = []
     for p, r in zip(prompts, responses, strict=True):
-        found.append(form(r) * (_met(p, r) + min(len(topics(r)), 4) / 4) / 2)
+        found.append(form(r) * (_met(p, r) + min(len(topics(r)), 3) / 3) / 2)
     return found
 
 

@@ -170,13 +170,13 @@ def damaged(folder: Path, name: str, content: bytes) -> Path:
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("a.jsonl", b"", r"nothing in it could be kept \(columns of the first row: \): a.jsonl: kept 0 of 0"),
+        ("a.jsonl", b"", r"nothing could be kept of a.jsonl: kept 0 of 0; the first row's columns: none\.$"),
         (
             "a.jsonl",
             b'{"id": 1, "x": 2}',
-            r"columns of the first row: id, x\): a.jsonl: kept 0 of 1\n  1 no comparison",
+            r"kept 0 of 1; 1 no comparison in it \(line 1\); the first row's columns: id, x\.$",
         ),
-        ("a.jsonl", b"\x00\xff\xfe", "kept 0 of 1\n  1 unreadable"),
+        ("a.jsonl", b"\x00\xff\xfe", "kept 0 of 1; 1 unreadable"),
         ("a.json", b"[1, 2", r"a.json cannot be read \(.+\)\.$"),
         ("a.json", b"", r"a.json cannot be read \(.+\)\.$"),
         ("a.jsonl.gz", b"not gzip", r"a.jsonl.gz cannot be read \(.+\)\.$"),

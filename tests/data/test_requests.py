@@ -128,11 +128,11 @@ def test_form_by_hand() -> None:
 
 
 def test_gold_scores_by_hand() -> None:
-    # genre 1, leaning 1 (superb, touching), one topic of four; 12 words and a full stop: form 1
+    # genre 1, leaning 1 (superb, touching), one topic of three; 12 words and a full stop: form 1
     text = " This comedy is superb, and the story is touching. Take your mother."
     assert form(text) == 1 and topics(text) == {"story"} and len(words(text)) == 12
     assert helpfulness([KIND, HARSH, OPEN], [text] * 3) == [1, 0.5, 1]
-    assert appeal([KIND, HARSH, OPEN], [text] * 3) == [(1 + 1 / 4) / 2, (0.5 + 1 / 4) / 2, (1 + 1 / 4) / 2]
+    assert appeal([KIND, HARSH, OPEN], [text] * 3) == [(1 + 1 / 3) / 2, (0.5 + 1 / 3) / 2, (1 + 1 / 3) / 2]
     assert helpfulness([request("kind", "western")], [text]) == [0.5]
     assert safety([HARSH] * 3, [text, " A terrible comedy.", " Terrible, stupid, awful."]) == [1, 0.5, 0.125]
     assert vocabulary() >= HOSTILE
@@ -144,7 +144,7 @@ def test_the_gold_preference_is_not_won_by_degenerate_text() -> None:
         "room, and the dialogue is witty."
     )
     assert appeal([KIND], [ideal]) == [1]  # there is room above the demonstrations, and a text that fills it
-    assert mean([score > 0.9 for score in appeal(PROMPTS, RESPONSES)]) < 0.01
+    assert mean([score > 0.9 for score in appeal(PROMPTS, RESPONSES)]) < 0.03
     degenerate = {
         "nothing": "",
         "one word": " Comedy.",
