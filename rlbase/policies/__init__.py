@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rlbase.policies.adapters import AdaptersOff, adapters_off, merged, with_lora
 from rlbase.policies.causal_lm import CausalLMPolicy, LMCritic, frozen_copy
+from rlbase.policies.judge import GenerativeJudge
 from rlbase.policies.load import load_policy, random_policy
 from rlbase.policies.mlp import MLPCritic, MLPPolicy
 from rlbase.policies.reward_model import Ensemble, LMRewardModel, normalise
@@ -15,6 +16,7 @@ __all__ = [
     "AdaptersOff",
     "CausalLMPolicy",
     "Ensemble",
+    "GenerativeJudge",
     "LMCritic",
     "LMRewardModel",
     "MLPCritic",

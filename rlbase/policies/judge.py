@@ -1,0 +1,157 @@
+"""A language model that writes what it thinks of a response, and whose verdict is turned into a number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlbase.policies.causal_lm import CausalLMPolicy
+from rlbase.types import Prompt
+from rlbase.validate import instance, whole
+
+ONE = "Request: {prompt}\nAnswer: {response}\nCritique:"
+TWO = "Request: {prompt}\nAnswer A: {first}\nAnswer B: {second}\nCritique:"
+
+
+class GenerativeJudge:
+    r"""Writes a critique, reads its own words, and is asked for a verdict: the reward is the verdict's log-odds.
+
+    $$r(x,y)=\log\pi(\text{yes}\,|\,x,y,\text{critique})-\log\pi(\text{no}\,|\,x,y,\text{critique})$$
+
+    The critique is sampled; whatever it says, and even if it never ends, the verdict is a finite number, since it is
+    read from probabilities and not from text. Both can be taught with `rlbase.train.sft`. Called with prompts and
+    responses it is a scorer for `rlbase.envs.TextEnv`; `compare` judges two responses side by side, in both orders, so
+    that a liking for the first place cancels (Zheng et al. 2023, section 3.4).
+
+    Args:
+        policy: the language model, with its tokenizer.
+        template: asks about one response; with ``{prompt}`` and ``{response}``.
+        pair_template: asks about two; with ``{prompt}``, ``{first}`` and ``{second}``.
+        verdict: what is appended to the critique before the verdict is read.
+        yes: the verdict for a good response, and for the first of two.
+        no: the other one.
+        max_critique_tokens: after which the critique is cut; 0 asks for the verdict at once.
+        generator: what critiques are sampled with; None begins anew at every call, so that a batch is judged one way.
+
+    Raises:
+        TypeError: something other than a language model.
+        ValueError: no tokenizer, a template without its fields, or verdicts that are one and the same.
+
+    >>> from rlbase.policies.load import load_policy
+    >>> judge = GenerativeJudge(load_policy("reviews"), yes=" great", no=" awful", max_critique_tokens=4)
+    >>> score, = judge(["Review this film:"], ["The film is great."])
+    >>> isinstance(score, float)
+    True
+    """
+
+    def __init__(
+        self,
+        policy: CausalLMPolicy,
+        template: str = ONE,
+        *,
+        pair_template: str = TWO,
+        verdict: str = "\nVerdict:",
+        yes: str = " yes",
+        no: str = " no",
+        max_critique_tokens: int = 32,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        instance("GenerativeJudge", "policy", policy, CausalLMPolicy)
+        whole("GenerativeJudge", "max_critique_tokens", max_critique_tokens, 0)
+        if policy.tokenizer is None:
+            raise ValueError("GenerativeJudge: the policy has no tokenizer to read and write with.")
+        for text, fields in (
+            (template, ("prompt", "response")),
+            (pair_template, ("prompt", "first", "second")),
+        ):
+            missing = [name for name in fields if f"{{{name}}}" not in text]
+            if missing:
+                raise ValueError(f"GenerativeJudge: the template {text!r:.40} lacks {{{missing[0]}}}.")
+        self.policy, self.template, self.pair_template = policy, template, pair_template
+        self.max_critique_tokens, self.generator = max_critique_tokens, generator
+        self.verdict = self._ids(verdict)
+        self.yes, self.no = self._ids(yes), self._ids(no)
+        if self.yes == self.no or not (self.yes and self.no):
+            raise ValueError(
+                f"GenerativeJudge: yes and no must be two different texts, got {yes!r} and {no!r}."
+            )
+        self.critiques: list[str] = []
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+        """The log-odds of ``yes`` for each response; the critiques are kept in ``critiques``."""
+        texts = [
+            _filled(self.template, prompt=p, response=r) for p, r in zip(prompts, responses, strict=True)
+        ]
+        return self.log_odds(texts).tolist()
+
+    def compare(self, prompts: Sequence[str], firsts: Sequence[str], seconds: Sequence[str]) -> list[float]:
+        """The log-odds that ``firsts`` are better than ``seconds``, the mean of both orders.
+
+        Asked the other way round it is the negative: exactly so without critiques, else up to what was sampled.
+        """
+        orders = ((firsts, seconds), (seconds, firsts))
+        texts = [
+            _filled(self.pair_template, prompt=p, first=a, second=b)
+            for one, two in orders
+            for p, a, b in zip(prompts, one, two, strict=True)
+        ]
+        there, back = self.log_odds(texts).chunk(2) if texts else (torch.zeros(0), torch.zeros(0))
+        return (0.5 * (there - back)).tolist()
+
+    @torch.no_grad()
+    def log_odds(self, texts: Sequence[str]) -> Tensor:
+        """Critique every text, then read the verdict's log-odds, ``[B]``, in float64."""
+        if not texts:
+            return torch.zeros(0, dtype=torch.float64)
+        rows = [self._ids(text, start=True) for text in texts]
+        written = self._critiques(rows)
+        self.critiques = [self.policy.tokenizer.decode(row) for row in written]
+        asked = [row + critique + self.verdict for row, critique in zip(rows, written, strict=True)]
+        return self._log_prob(asked, self.yes) - self._log_prob(asked, self.no)
+
+    def _critiques(self, rows: list[list[int]]) -> list[list[int]]:
+        """A sampled continuation of each row, up to its EOS (left out) or the limit."""
+        generator = self.generator or torch.Generator(self.policy.model.device).manual_seed(0)
+        eos, written = self.policy.tokenizer.eos_token_id, [[] for _ in rows]
+        obs: Any = _left_padded(rows)
+        state, alive = self.policy.initial_state(obs), [True] * len(rows)
+        for _ in range(self.max_critique_tokens):
+            tokens, _, state = self.policy.step(obs, state, generator)
+            alive = [a and token != eos for a, token in zip(alive, tokens.tolist(), strict=True)]
+            for row, going, token in zip(written, alive, tokens.tolist(), strict=True):
+                row += [token] if going else []
+            if not any(alive):
+                break
+            obs = tokens
+        return written
+
+    def _log_prob(self, rows: list[list[int]], answer: list[int]) -> Tensor:
+        """Log-probability of ``answer``, all its tokens, after each row, ``[B]``."""
+        actions = torch.tensor(answer).expand(len(rows), -1)
+        logp = self.policy.logp(_left_padded(rows), actions, torch.ones_like(actions, dtype=torch.bool))
+        return logp.double().sum(1)
+
+    def _ids(self, text: str, *, start: bool = False) -> list[int]:
+        """Tokens of ``text``; with the special tokens that a tokenizer puts first only at the ``start``."""
+        tokenizer: Any = self.policy.tokenizer
+        if start or not hasattr(tokenizer, "all_special_ids"):
+            return list(tokenizer.encode(text))
+        return list(tokenizer.encode(text, add_special_tokens=False))
+
+
+def _filled(template: str, **fields: str) -> str:
+    """``template`` with its fields filled in; braces in a response are text, not fields."""
+    parts = template
+    for name in fields:
+        parts = parts.replace(f"{{{name}}}", f"\0{name}\0")
+    pieces = parts.split("\0")
+    return "".join(fields.get(piece, piece) if i % 2 else piece for i, piece in enumerate(pieces))
+
+
+def _left_padded(rows: list[list[int]]) -> Prompt:
+    width = max(map(len, rows))
+    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
+    return Prompt(ids, torch.arange(width) >= width - torch.tensor([len(row) for row in rows])[:, None])

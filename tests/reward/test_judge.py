@@ -1,0 +1,159 @@
+"""A judge that writes: its number by hand, whatever it wrote, both orders, and a verdict that can be taught."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rlbase.envs import CharTokenizer, TextEnv
+from rlbase.policies import CausalLMPolicy, GenerativeJudge, TabularPolicy, random_policy
+from rlbase.rollout import rollout
+from rlbase.train import SFTConfig, sft
+from rlbase.types import Choices, Prompt
+
+TOKENIZER = CharTokenizer("abcxyYN|?")
+ONE, TWO = "{prompt}|{response}", "{prompt}|{first}|{second}"
+
+
+def model(seed: int = 0) -> CausalLMPolicy:
+    policy = random_policy("gpt2", vocab_size=TOKENIZER.vocab_size, initializer_range=0.3, seed=seed)
+    policy.tokenizer = TOKENIZER
+    return policy
+
+
+def judge(policy: CausalLMPolicy | None = None, **extra: Any) -> GenerativeJudge:
+    settings: dict[str, Any] = {"verdict": "?", "yes": "Y", "no": "N", "pair_template": TWO, **extra}
+    return GenerativeJudge(policy or model(), ONE, **settings)
+
+
+@torch.no_grad()
+def said(policy: CausalLMPolicy, text: str, answer: str) -> float:
+    """log P(answer | text), by transformers itself on the whole string."""
+    ids = torch.tensor([TOKENIZER.encode(text + answer)])
+    logp = policy.model(ids).logits[0].log_softmax(-1)
+    n = len(answer)
+    return sum(logp[-n - 1 + i, ids[0, -n + i]].item() for i in range(n))
+
+
+def test_log_odds_by_hand() -> None:
+    policy = model()
+    scores = judge(policy, max_critique_tokens=0)(["a", "bcb"], ["xyx", "y"])
+    for score, text in zip(scores, ("a|xyx?", "bcb|y?"), strict=True):
+        assert score == pytest.approx(said(policy, text, "Y") - said(policy, text, "N"), abs=1e-4)
+    assert abs(scores[0] - scores[1]) > 0.01
+    longer = judge(policy, max_critique_tokens=0, yes="YY", no="Nx")(["a"], ["xyx"])
+    by_hand = said(policy, "a|xyx?", "YY") - said(policy, "a|xyx?", "Nx")
+    assert longer == pytest.approx([by_hand], abs=1e-4)
+
+
+def test_it_reads_its_own_critique() -> None:
+    policy = model()
+    critic = judge(policy, max_critique_tokens=6)
+    scores = critic(["a", "bcb"], ["xyx", "y"])
+    assert any(critic.critiques) and all(len(c) <= 6 and "." not in c for c in critic.critiques)
+    for score, text, critique in zip(scores, ("a|xyx", "bcb|y"), critic.critiques, strict=True):
+        text = f"{text}{critique}?"
+        assert score == pytest.approx(said(policy, text, "Y") - said(policy, text, "N"), abs=1e-4)
+    assert critic(["a", "bcb"], ["xyx", "y"]) == scores, "without a generator one batch is judged one way"
+    other = judge(policy, max_critique_tokens=6, generator=torch.Generator().manual_seed(9))
+    assert other(["a", "bcb"], ["xyx", "y"]) != scores
+
+
+@pytest.mark.parametrize("token", [".", "Y", "N", "|", "a"])
+def test_a_number_whatever_it_writes(token: str) -> None:
+    """It stops at once, writes a verdict into the critique, the marks of the form, or one letter without end."""
+    policy = model()
+    wanted = TOKENIZER.encode(token)[0]
+
+    class Stubborn(CausalLMPolicy):
+        def step(self, obs: Any, state: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Any]:
+            tokens, logp, state = super().step(obs, state, generator)
+            return torch.full_like(tokens, wanted), logp, state
+
+    stubborn = Stubborn(policy.model, TOKENIZER)
+    critic = judge(stubborn, max_critique_tokens=9)
+    scores = critic(["a", "b"], ["x", "y"])
+    assert critic.critiques == (["", ""] if token == "." else [token * 9] * 2)
+    assert all(math.isfinite(score) for score in scores)
+    # even when it is as sure as float32 can be
+    policy.model.lm_head.weight.data *= 1e4
+    assert all(math.isfinite(score) and abs(score) > 100 for score in critic(["a", "b"], ["x", "y"]))
+
+
+def test_both_orders_cancel_a_liking_for_a_place() -> None:
+    judged = judge(max_critique_tokens=0)
+    firsts, seconds = ["x", "yy", "xy"], ["y", "x", "xy"]
+    there = judged.compare(["a", "b", "c"], firsts, seconds)
+    back = judged.compare(["a", "b", "c"], seconds, firsts)
+    assert there == pytest.approx([-x for x in back], abs=1e-6)
+    assert there[2] == 0, "identical responses are a tie"
+    assert abs(there[0]) > 0.01
+    one_sided = judged.log_odds(["c|xy|xy"])
+    assert abs(one_sided.item()) > 0.01, "which this model's one-sided verdict denies"
+
+
+def test_braces_in_a_response_are_text() -> None:
+    tokenizer = CharTokenizer("abcxyYN|?{}promtesn")
+    policy = random_policy("gpt2", vocab_size=tokenizer.vocab_size)
+    policy.tokenizer = tokenizer
+    seen: list[str] = []
+    honest = tokenizer.encode
+
+    def watched(text: str) -> list[int]:
+        seen.append(text)
+        return honest(text)
+
+    tokenizer.encode = watched  # type: ignore[method-assign]
+    judged = GenerativeJudge(policy, ONE, verdict="?", yes="Y", no="N", max_critique_tokens=0)
+    judged(["{response}"], ["{prompt}{x}"])
+    assert "{response}|{prompt}{x}" in seen
+
+
+def test_scores_a_world_of_text() -> None:
+    policy = model()
+    env = TextEnv(["a", "b"], TOKENIZER, judge(policy, max_critique_tokens=3), max_new_tokens=1, batch_size=4)
+    rolled = rollout(policy, env, generator=torch.Generator().manual_seed(0))
+    assert rolled.rewards.isfinite().all() and env.scores.std() > 0
+    assert judge(policy)([], []) == [] and judge(policy).compare([], [], []) == []
+
+
+def test_a_verdict_can_be_taught_by_imitation() -> None:
+    """Demonstrations of verdicts (an x makes a response good) turn the log-odds into a reward that tells them apart."""
+    policy, generator = model(), torch.Generator().manual_seed(0)
+    letters = torch.randint(0, 5, (400, 3), generator=generator)  # a b c x y
+    texts = ["".join("abcxy"[i] for i in row) for row in letters.tolist()]
+    ids = torch.tensor([TOKENIZER.encode(f"a|{text}?") for text in texts])
+    good = torch.tensor(["x" in text for text in texts])
+    verdicts = torch.where(good, TOKENIZER.encode("Y")[0], TOKENIZER.encode("N")[0])[:, None]
+    rows = Choices(Prompt(ids, torch.ones_like(ids).bool()), verdicts, torch.ones_like(verdicts).bool())
+    config = SFTConfig(epochs=20, batch_size=50, learning_rate=3e-3)
+    for _ in sft(policy, rows[:300], config, generator=generator):
+        pass
+    scores = torch.tensor(judge(policy, max_critique_tokens=0)(["a"] * 100, texts[300:]))
+    assert ((scores > 0) == good[300:]).float().mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "told"),
+    [
+        (
+            lambda: GenerativeJudge(TabularPolicy(1, 2)),
+            TypeError,
+            "GenerativeJudge: policy must be a CausalLM",
+        ),  # type: ignore[arg-type]
+        (lambda: GenerativeJudge(random_policy()), ValueError, "the policy has no tokenizer"),
+        (lambda: GenerativeJudge(model(), "{prompt}"), ValueError, r"lacks \{response\}"),
+        (lambda: judge(pair_template="{prompt}{first}"), ValueError, r"lacks \{second\}"),
+        (lambda: judge(yes="N"), ValueError, "yes and no must be two different texts"),
+        (lambda: judge(no=""), ValueError, "yes and no must be two different texts"),
+        (lambda: judge(max_critique_tokens=-1), ValueError, "max_critique_tokens must be at least 0"),
+        (lambda: judge()(["a"], ["x" * 80]), ValueError, "more than the model's context of 64"),
+    ],
+)
+def test_one_sentence_for_bad_input(make: Any, error: type[Exception], told: str) -> None:
+    with pytest.raises(error, match=told):
+        make()
