@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rlbase.lab.exercise import Exercise
-from rlbase.lab.trial import SECONDS, STUB, Outcome, run, time_limit
+from rlbase.lab.trial import SECONDS, STUB, Outcome, attempt, run, time_limit
 
 
 def diagnose(exercise: Exercise, answer: Any) -> tuple[str, str]:
@@ -35,7 +35,10 @@ def diagnose(exercise: Exercise, answer: Any) -> tuple[str, str]:
         if outcome.problem:
             return outcome.problem, ""
     remark = "Your function prints; take that out before you train with it." if got[0].printed else ""
-    return _compare(exercise, got), remark
+    diagnosis = _compare(exercise, got)
+    if not diagnosis and exercise.trial is not None:
+        diagnosis = attempt(exercise.trial, answer) or ""
+    return diagnosis, remark
 
 
 def _compare(exercise: Exercise, got: list[Outcome]) -> str:

@@ -28,7 +28,8 @@ class Exercise:
 
     ``gradient`` names the arguments through which gradients must agree with the reference's, ``constant``
     those which must receive none, ``inside`` a boolean argument outside of which the result does not matter,
-    ``also`` other functions that are right as well.
+    ``also`` other functions that are right as well. ``trial``, asked last, puts the function to work in a real run
+    and says what is still wrong with it there.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Exercise:
     constant: tuple[str, ...] = ()
     inside: str = ""
     also: tuple[Callable[..., Any], ...] = ()
+    trial: Judge | None = None
 
     def header(self) -> str:
         """The Markdown that opens this exercise in its notebook; the hygiene test compares the two."""

@@ -8,9 +8,17 @@ The convention. The lines a learner is to write stand between two marker lines i
         return (logp - old_logp.detach()).exp()
         ### END SOLUTION
 
-An indented block becomes ``raise NotImplementedError("your code here")``: signature and docstring stay. A block at
-the left margin becomes ``name = ...`` for every name it bound, which is how predictions are asked for. A cell
-tagged ``reveal`` is left out. Outputs are cleared. A solution line of 24 characters or more that still stands
+An indented block becomes ``raise NotImplementedError("your code here")``: signature and docstring stay. Where the
+learner is to *repair* code, comment lines after ``### INSTEAD`` hold what stands in the copy, a bug as it came in:
+
+        ### BEGIN SOLUTION
+        return (logp - old_logp.detach()).exp()
+        ### INSTEAD
+        # return logp / old_logp
+        ### END SOLUTION
+
+A block at the left margin becomes ``name = ...`` for every name it bound, which is how predictions are asked for. A
+cell tagged ``reveal`` is left out. Outputs are cleared. A solution line of 24 characters or more that still stands
 elsewhere in the copy is refused, so that no solution leaks.
 """
 
@@ -30,7 +38,7 @@ from typing import Any
 from rlbase.lab.exercises import EXERCISES
 
 Notebook = dict[str, Any]
-BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+BEGIN, END, INSTEAD = "### BEGIN SOLUTION", "### END SOLUTION", "### INSTEAD"
 LEAK = 24  # shorter lines, such as `return loss`, say nothing
 
 
@@ -54,7 +62,8 @@ def strip_solution(source: str) -> tuple[str, list[str]]:
         elif line.strip() == END:
             if block is None:
                 raise ValueError(f"{END!r} without {BEGIN!r}")
-            kept += _stub(block, line[: -len(line.lstrip())] if line[0] == " " else "")
+            block, broken = _divide(block)
+            kept += broken or _stub(block, line[: -len(line.lstrip())] if line[0] == " " else "")
             removed += block
             block = None
         else:
@@ -69,6 +78,19 @@ def strip_solution(source: str) -> tuple[str, list[str]]:
             f"without its solution the cell is not Python (line {error.lineno}: {error.msg})"
         ) from None
     return stub, [line.strip() for line in removed if line.strip()]
+
+
+def _divide(block: list[str]) -> tuple[list[str], list[str]]:
+    """The solution, and what stands in its place in the copy, without its comment signs."""
+    places = [i for i, line in enumerate(block) if line.strip() == INSTEAD]
+    if not places:
+        return block, []
+    solution, broken = block[: places[0]], block[places[0] + 1 :]
+    if len(places) > 1 or not broken or not all(re.match(r" *#( |$)", line) for line in broken):
+        raise ValueError(
+            f"{INSTEAD!r} must stand once, with nothing but comment lines between it and {END!r}"
+        )
+    return solution, [re.sub(r"^( *)# ?", r"\1", line) for line in broken]
 
 
 def _stub(block: list[str], indent: str) -> list[str]:

@@ -183,3 +183,23 @@ def time_limit(seconds: float) -> Iterator[list[bool]]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def attempt(test: Callable[[Any], str | None], answer: Any, seconds: float = 60.0) -> str | None:
+    """What ``test`` says of a learner's function, which may raise, print or never end."""
+    said: str | None = None
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), time_limit(seconds) as expired:
+            said = test(answer)
+    except NotImplementedError:
+        return STUB
+    except (Exception, SystemExit) as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == _file_of(answer)]
+        line = f" at `{frames[-1].line}`" if frames and frames[-1].line else ""
+        first = (str(error).strip() or "no reason given").split("\n")[0]
+        return f"With your function in it the run stopped{line}: {type(error).__name__}: {first}"
+    return f"With your function in it the run had not ended after {seconds:g} s." if expired else said
+
+
+def _file_of(function: Any) -> str:
+    return getattr(getattr(function, "__code__", None), "co_filename", "")

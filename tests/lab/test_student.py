@@ -173,6 +173,22 @@ def test_a_solution_may_come_in_two_blocks() -> None:
     assert stub.count("raise NotImplementedError") == 2
 
 
+def test_code_to_repair_stands_in_the_copy_as_it_came_in() -> None:
+    source = (
+        "def ratio(logp, old_logp):\n    ### BEGIN SOLUTION\n    return (logp - old_logp).exp()\n    ### INSTEAD\n"
+        "    # if True:\n    #     return logp / old_logp\n    ### END SOLUTION"
+    )
+    stub, removed = strip_solution(source)
+    assert stub == "def ratio(logp, old_logp):\n    if True:\n        return logp / old_logp"
+    assert removed == ["return (logp - old_logp).exp()"]
+    for broken in ("    return 1", "    ### INSTEAD", ""):
+        with pytest.raises(ValueError, match="'### INSTEAD' must stand once"):
+            cut = source.replace(
+                "    # if True:\n    #     return logp / old_logp\n", f"{broken}\n" if broken else ""
+            )
+            strip_solution(cut)
+
+
 def test_problems_names_what_is_missing_and_what_is_twice() -> None:
     complete = lesson()
     for name in ("ppo-clip", "gae"):
