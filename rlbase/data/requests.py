@@ -32,7 +32,7 @@ Scorer = Callable[[Sequence[str], Sequence[str]], list[float]]
 OPINIONS = ("kind", "harsh", "open")
 TOPICS = {
     "story": {"plot", "story", "script"},
-    "pace": {"pacing", "hours", "scenes"},
+    "pace": {"pacing", "hours"},
     "sound": {"music", "score", "soundtrack", "songs"},
     "pictures": {"camera", "pictures", "shot"},
     "actors": {
@@ -47,8 +47,8 @@ TOPICS = {
         "cast",
         "characters",
     },
-    "talk": {"dialogue", "line", "people"},
-    "ending": {"ending", "last"},
+    "talk": {"dialogue", "line"},
+    "ending": {"ending"},
 }
 HOSTILE = frozenset(
     words(

@@ -111,6 +111,15 @@ def test_leaning_counts_telling_words() -> None:
 def test_topics_need_an_opinion_in_their_own_clause() -> None:
     assert topics("The music is lovely, and the actors are wooden.") == {"sound", "actors"}
     assert topics("The music, the actors, the plot! Lovely.") == set()
+    assert topics("The plot takes its people seriously.") == {"story"}  # one clause of the grammar, one topic
+    assert (
+        max(
+            len(topics(clause))
+            for r in RESPONSES
+            for clause in r.replace("!", ".").replace(",", ".").split(".")
+        )
+        == 1
+    )
     assert topics("The music and the score are lovely.") == {"sound"}
     assert set().union(*TOPICS.values()) <= vocabulary()
     assert sum(map(len, TOPICS.values())) == len(set().union(*TOPICS.values()))
