@@ -16,6 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from rlbase.policies.backbone import (
+    _check_length,
+    _check_tokens,
+    _hidden,
+    _mask_and_positions,
+    state_features,
+)
 from rlbase.types import Prompt
 from rlbase.validate import in_range
 
@@ -247,49 +254,3 @@ def frozen_copy(module: Module) -> Module:
     tokenizer = getattr(module, "tokenizer", None)  # shared: it is never changed, and slow to copy
     memo = {} if tokenizer is None else {id(tokenizer): tokenizer}
     return copy.deepcopy(module, memo).requires_grad_(False)
-
-
-def state_features(backbone: nn.Module, obs: Prompt, actions: Tensor) -> Tensor:
-    """Hidden states ``[B, T + 1, H]`` of the states before each of ``actions [B, T]`` and after the last.
-
-    Action t is chosen at the position of the token before it: the first at the prompt's last
-    token, the second at the first action. This is the one place that knows about the shift.
-    """
-    device = next(backbone.parameters()).device
-    ids = torch.cat((obs.ids, actions.to(obs.ids.device)), 1).to(device)
-    mask, positions = _mask_and_positions(obs.to(device), actions.shape[1])
-    return _hidden(backbone, ids, mask, positions, None)[:, obs.ids.shape[1] - 1 :]
-
-
-def _mask_and_positions(obs: Prompt, extra: int) -> tuple[Tensor, Tensor]:
-    """Attention mask and positions of the prompts and ``extra`` tokens more, both ``[B, P + extra]``."""
-    mask = torch.cat((obs.mask, obs.mask.new_ones(len(obs), extra)), 1)
-    return mask, (mask.cumsum(1) - 1).clamp_(min=0)
-
-
-def _hidden(backbone: Any, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Tensor:
-    """Final hidden states ``[B, S, H]`` of the tokens ``ids [B, S]``."""
-    options = {"past_key_values": cache, "use_cache": cache is not None}
-    return backbone(ids, attention_mask=mask, position_ids=positions, **options)[0]
-
-
-def _check_tokens(vocab_size: int, obs: Prompt, actions: Tensor | None = None) -> None:
-    if obs.ids.ndim != 2 or obs.ids.shape != obs.mask.shape:
-        shapes = f"ids {list(obs.ids.shape)} and mask {list(obs.mask.shape)}"
-        raise ValueError(f"Prompt: ids and mask must both have shape [B, P], got {shapes}.")
-    if obs.ids.numel() == 0 or not bool(obs.mask.any(1).all()):
-        raise ValueError("Prompt: every prompt must have at least one token (the end-of-text token will do).")
-    if not bool((obs.mask[:, 1:] >= obs.mask[:, :-1]).all()):
-        raise ValueError("Prompt: prompts must be padded on the left (mask False, then True).")
-    for name, ids in (("prompt", obs.ids), ("action", actions)):
-        if ids is not None and ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= vocab_size):
-            worst = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
-            raise ValueError(f"CausalLMPolicy: {name} tokens must lie in 0..{vocab_size - 1}, got {worst}.")
-
-
-def _check_length(context: int | None, length: int) -> None:
-    if context is not None and length > context:
-        raise ValueError(
-            f"CausalLMPolicy: prompt and response together have {length} tokens, "
-            f"more than the model's context of {context}."
-        )
