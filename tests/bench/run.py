@@ -22,6 +22,12 @@ from typing import Any
 HERE = Path(__file__).parent
 OUT = HERE.parent.parent / "build" / "bench"
 CARTPOLE = ["--task", "CartPole-v1", "--steps", "500000", "--solve", "475"]
+TITLES = {
+    "cartpole": "CartPole-v1 to a mean of 475",
+    "lm": "One PPO update of a small GPT-2",
+    "sft": "One step of supervised fine-tuning of a small GPT-2",
+    "reward": "One step of a reward model from comparisons, a small GPT-2",
+}
 
 
 def entries(arguments: argparse.Namespace) -> dict[str, dict[str, list[str]]]:
@@ -30,6 +36,8 @@ def entries(arguments: argparse.Namespace) -> dict[str, dict[str, list[str]]]:
     suites: dict[str, dict[str, list[str]]] = {
         "cartpole": {"rlbase": [*mine, str(HERE / "cartpole.py")]},
         "lm": {"rlbase": [*mine, str(HERE / "lm_ppo.py")]},
+        "sft": {"rlbase": [*mine, str(HERE / "lm_sft.py")]},
+        "reward": {"rlbase": [*mine, str(HERE / "lm_reward.py")]},
     }
     if arguments.peers is not None:
         folder = arguments.peers
@@ -42,6 +50,11 @@ def entries(arguments: argparse.Namespace) -> dict[str, dict[str, list[str]]]:
         if arguments.trl_path is not None:
             trl = [str(folder / "lm_trl.py"), "--task", "ppo", "--trl-path", str(arguments.trl_path)]
             suites["lm"] |= {"TRL 1.12": [*peer, *trl]}
+        for task in ("sft", "reward"):
+            rivals = {"bare loop": "lm_floor.py", "TRL": "lm_trl.py"}
+            suites[task] |= {
+                name: [*peer, str(folder / script), "--task", task] for name, script in rivals.items()
+            }
     return {name: suite for name, suite in suites.items() if arguments.only in (None, name)}
 
 
@@ -65,8 +78,7 @@ def table(suite: str, results: dict[str, list[dict[str, Any]]]) -> None:
     """Print medians, spreads and the ratio to this project's median."""
     key, unit = ("cpu_s", "CPU s") if suite == "cartpole" else ("step_cpu_ms", "CPU ms")
     own = statistics.median(r[key] for r in results["rlbase"])
-    title = "CartPole-v1 to a mean of 475" if suite == "cartpole" else "One PPO update of a small GPT-2"
-    print(f"\n{title}\n{'':26}{unit:>9} {'min - max':>16} {'/ rlbase':>9}  ", end="")
+    print(f"\n{TITLES[suite]}\n{'':26}{unit:>9} {'min - max':>16} {'/ rlbase':>9}  ", end="")
     print("env steps (min - max)     solved" if suite == "cartpole" else "peak MB")
     for name, rows in results.items():
         values = [r[key] for r in rows]
@@ -88,7 +100,7 @@ def main() -> int:
     parser.add_argument("--peers", type=Path, help="folder of the peers' scripts")
     parser.add_argument("--peer-python", type=Path, default=Path(sys.executable))
     parser.add_argument("--trl-path", type=Path, help="a folder with TRL 1.12, the last one that had PPO")
-    parser.add_argument("--only", choices=["cartpole", "lm"])
+    parser.add_argument("--only", choices=list(TITLES))
     parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
     if arguments.peers is not None and not arguments.peers.is_dir():
