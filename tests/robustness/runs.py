@@ -10,10 +10,25 @@ from typing import Any
 import torch
 
 from rlbase.envs import Bandit, CharTokenizer, GymEnv, TextEnv, chain
-from rlbase.policies import LMCritic, TabularPolicy, for_env, frozen_copy, random_policy
-from rlbase.train import A2CConfig, PPOConfig, ReinforceConfig, TRPOConfig, a2c, ppo, reinforce, trpo
+from rlbase.policies import LMCritic, LMRewardModel, TabularPolicy, for_env, frozen_copy, random_policy
+from rlbase.train import (
+    A2CConfig,
+    PPOConfig,
+    ReinforceConfig,
+    RewardModelConfig,
+    SFTConfig,
+    TRPOConfig,
+    a2c,
+    ppo,
+    reinforce,
+    reward_model,
+    sft,
+    trpo,
+)
+from rlbase.types import Choices, PreferencePairs, Prompt
 
 UPDATES = {"bandit": 40, "cartpole": 12, "language model": 8, "reinforce": 40, "a2c": 40, "trpo": 25}
+UPDATES |= {"sft": 17, "reward model": 17}
 
 
 def mentions_a(prompts: list[str], responses: list[str]) -> list[float]:
@@ -28,6 +43,8 @@ def build(
     n = UPDATES[name] if updates is None else updates
     generator = torch.Generator().manual_seed(7)
     common: dict[str, Any] = {"generator": generator, "checkpoint": checkpoint}
+    if name in ("sft", "reward model"):
+        return learning_from_rows(name, n, common)
     if name == "bandit":
         env = Bandit(torch.tensor([[0.0, 1.0, 0.5], [1.0, 0.0, 0.2]]), batch_size=16, noise=0.1)
         policy, critic = for_env(env)
@@ -59,6 +76,25 @@ def build(
         return a2c(policy, world, config_a, critic=critic, **common), [*parts, critic]
     config_t = TRPOConfig(updates=n, steps=12, conjugate_steps=4, value_epochs=2)
     return trpo(policy, world, config_t, critic=critic, **common), [*parts, critic]
+
+
+def learning_from_rows(
+    name: str, updates: int, common: dict[str, Any]
+) -> tuple[Iterator[dict[str, float]], list[Any]]:
+    """Responses of one to four tokens, 22 to a pass of six batches, the last of them a short one."""
+    noise = torch.Generator().manual_seed(3)
+    prompts = Prompt(torch.randint(0, 4, (44, 2), generator=noise), torch.ones(44, 2, dtype=torch.bool))
+    mask = torch.arange(4) < torch.randint(1, 5, (44, 1), generator=noise)
+    rows = Choices(prompts, torch.randint(0, 4, (44, 4), generator=noise), mask)
+    model = random_policy("gpt2", vocab_size=4, hidden_size=16, layers=1, initializer_range=0.3)
+    settings: dict[str, Any] = {"updates": updates, "batch_size": 4, "learning_rate": 3e-3, "warmup": 2}
+    settings |= {"schedule": "constant", "group_by_length": True, "eval_every": 5}
+    if name == "sft":
+        return sft(model, rows[:22], SFTConfig(**settings), held_out=rows[22:], **common), [model]
+    judge = LMRewardModel(model)
+    pairs = PreferencePairs(rows[:22], rows[22:])
+    config = RewardModelConfig(**settings)
+    return reward_model(judge, pairs, config, held_out=pairs[:7], **common), [judge]
 
 
 def fingerprint(parts: list[Any]) -> list[Any]:
