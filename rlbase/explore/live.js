@@ -29,6 +29,17 @@ function speakControls(element, labels) {
   const root = element.closest(".rlbase-explorable");
   // Arrow keys and letters on a drop-down list are its own: JupyterLab would move to another cell, or cut it.
   root?.querySelectorAll("select").forEach((list) => list.setAttribute("data-lm-suppress-shortcuts", "true"));
+  root?.querySelectorAll(".rlbase-presses:not([data-lm-suppress-shortcuts])").forEach((row) => {
+    row.setAttribute("data-lm-suppress-shortcuts", "true");
+    row.addEventListener("keydown", (event) => {
+      const place = { ArrowLeft: 1, ArrowRight: 2 }[event.key] ?? Number(event.key);
+      const button = row.querySelectorAll("button")[place - 1];
+      if (!button) return;
+      event.preventDefault();
+      button.focus();
+      button.click();
+    });
+  });
   for (const [name, label] of Object.entries(labels)) {
     root?.querySelectorAll(`.${name} [role=slider]`).forEach((handle) => {
       const shown = handle.closest(".jupyter-widgets")?.querySelector(".widget-readout")?.textContent;

@@ -152,7 +152,10 @@ def toggle(value: bool, *, label: str) -> W.Checkbox:
 
 
 class Presses(W.HBox):
-    """Buttons that remember: ``value`` holds the words pressed so far, one after another (see `presses`)."""
+    """Buttons that remember: ``value`` holds the words pressed so far, one after another (see `presses`).
+
+    The keys 1, 2, ... press them too, once one of them has the focus; left and right arrow are 1 and 2.
+    """
 
     value = traitlets.Tuple()
 
@@ -161,6 +164,7 @@ class Presses(W.HBox):
         for button in made:
             button.on_click(lambda pressed: self.set_trait("value", (*self.value, pressed.description)))
         super().__init__([W.Label(label), *made])
+        self.add_class("rlbase-presses")
         self.description = label
 
 

@@ -52,6 +52,8 @@ def test_a_judge_goes_by_what_was_paid_or_by_its_own_taste() -> None:
     assert judge(sure)(first, second, torch.Generator()).tolist() == [1.0, 0.0, 0.5]
     likes_low = judge(sure, lambda obs, actions: -obs.float())
     assert likes_low(first, second[[1, 0, 2]], torch.Generator()).tolist() == [1.0, 0.0, 0.5]
+    walked = torch.tensor([[0, 1, 2, 90]])  # the last observation belongs to no choice
+    walk = Clips(Choices(walked, torch.zeros(1, 3).long(), torch.ones(1, 3).bool()), torch.zeros(1))
     seen = []
-    judge(sure, lambda obs, actions: seen.append(obs.shape) or obs.float())(first, second, torch.Generator())
-    assert seen == [(3, 3), (3, 3)]  # one observation a choice: the last one belongs to none
+    judge(sure, lambda obs, actions: seen.append(obs.tolist()) or obs.float())(walk, walk, torch.Generator())
+    assert seen == [[[0, 1, 2]], [[0, 1, 2]]]
