@@ -15,6 +15,7 @@ from rlbase.evaluate.meters import Played, enumerated, meters, perplexity, play
 from rlbase.evaluate.overoptimisation import (
     GaoFit,
     Path,
+    best_of_n_estimate,
     best_of_n_path,
     ensemble_scores,
     frontier,
@@ -44,6 +45,7 @@ __all__ = [
     "Sample",
     "Table",
     "bayes_ceiling",
+    "best_of_n_estimate",
     "best_of_n_path",
     "bootstrap_interval",
     "bradley_terry_strengths",

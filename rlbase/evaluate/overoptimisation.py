@@ -6,6 +6,7 @@ which always rises, beside the gold reward, which need not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -127,6 +128,37 @@ def ensemble_scores(
     arms = torch.arange(scores.shape[1])[:, None]
     together = Ensemble(members, rule, penalty)
     return together.score(torch.zeros_like(arms), arms, torch.ones_like(arms, dtype=torch.bool)).detach()
+
+
+def best_of_n_estimate(
+    scores: Float[Tensor, "P N"], values: Float[Tensor, "P N"], n: int
+) -> Float[Tensor, " P"]:
+    r"""What the best of ``n`` by ``scores`` is worth on average, from ``N`` draws for each prompt: all subsets at once.
+
+    Of all $\binom Nn$ subsets of the draws, the $i$-th lowest score is the highest in $\binom{i-1}{n-1}$. So the mean
+    over them is $\sum_i\binom{i-1}{n-1}v_{(i)}/\binom Nn$, unbiased, and every draw is used for every n (Nakano et al.
+    2021, appendix I). Of equal scores the later draw counts as the higher.
+
+    Raises:
+        ValueError: shapes differ or are no table, a number is not finite, or ``n`` is not between 1 and ``N``.
+
+    >>> best_of_n_estimate(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.0, 6.0, 3.0]]), 2)  # (6 + 3 + 3) / 3
+    tensor([4.], dtype=torch.float64)
+    """
+    where = "best_of_n_estimate"
+    same_shape(where, scores=scores, values=values)
+    finite(where, scores=scores, values=values)
+    whole(where, "n", n, 1)
+    if scores.ndim != 2 or scores.shape[1] < n:
+        raise ValueError(
+            f"{where}: scores must be [prompts, draws] with at least n={n} draws, got {list(scores.shape)}."
+        )
+    draws = scores.shape[1]
+    weight = torch.tensor(
+        [math.comb(i, n - 1) / math.comb(draws, n) for i in range(draws)], dtype=torch.float64
+    )
+    ranked = values.double().gather(1, scores.argsort(stable=True))
+    return ranked @ weight.to(ranked.device)
 
 
 class GaoFit(NamedTuple):

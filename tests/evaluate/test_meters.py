@@ -134,6 +134,7 @@ def test_one_start_gives_two_policies_the_same_prompts_and_other_words() -> None
     third = play(policy, text_world(6), 60, generator=seeded(2), start=6)
     assert one.prompts == two.prompts != third.prompts
     assert len(one.prompts) == 60
+    assert len({tuple(one.prompts[i : i + 6]) for i in range(0, 60, 6)}) > 1, "every round draws anew"
     assert one.responses != two.responses
 
 

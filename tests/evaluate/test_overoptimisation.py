@@ -8,6 +8,7 @@ one on top.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -18,6 +19,7 @@ from rlbase import exact
 from rlbase.envs.hackable import Hackable, flawed_members, hackable, long_winded
 from rlbase.evaluate import (
     Path,
+    best_of_n_estimate,
     best_of_n_path,
     ensemble_scores,
     frontier,
@@ -152,6 +154,25 @@ def test_fit_recovers_its_own_law(law: str) -> None:
     shape = d.clamp(min=1e-9).log() if law == "rl" else d
     fit = gao_fit(d, d * (2.0 - 0.7 * shape), law=law)
     assert (fit.alpha, fit.beta, fit.r_squared) == pytest.approx((2.0, 0.7, 1.0), abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 6])
+def test_best_of_n_estimate_is_the_mean_over_all_subsets(n: int) -> None:
+    generator = torch.Generator().manual_seed(n)
+    scores, values = torch.randn(3, 6, generator=generator), torch.randn(3, 6, generator=generator)
+    subsets = torch.tensor(list(itertools.combinations(range(6), n)))
+    picked = scores[:, subsets].argmax(-1)  # [prompts, subsets]
+    best = values[:, subsets].gather(-1, picked[..., None])[..., 0].mean(1)
+    assert best_of_n_estimate(scores, values, n).tolist() == pytest.approx(best.tolist(), abs=1e-6)
+
+
+def test_best_of_n_estimate_agrees_with_the_exact_law(world: Hackable) -> None:
+    drawn = torch.randint(len(world), (300, 64), generator=torch.Generator().manual_seed(0))
+    scores, values = world.proxy[drawn], world.gold[drawn]
+    law = best_of_n_path(world.ref, world.proxy, world.gold, [1, 4, 16, 64])
+    for n, gold in zip([1, 4, 16, 64], law.gold.tolist(), strict=True):
+        found = best_of_n_estimate(scores, values, n)
+        assert abs(found.mean().item() - gold) < 3 * found.std().item() / math.sqrt(300)
 
 
 # training instead of formulas

@@ -14,7 +14,17 @@ import torch
 from rlbase import exact
 from rlbase.envs import CharTokenizer, TextEnv, chain
 from rlbase.envs.hackable import hackable
-from rlbase.evaluate import Estimate, Report, Sample, Table, metered, report, side_by_side, stopped_early
+from rlbase.evaluate import (
+    Estimate,
+    Report,
+    Sample,
+    Table,
+    metered,
+    paired_win_rate,
+    report,
+    side_by_side,
+    stopped_early,
+)
 from rlbase.policies import TabularPolicy, frozen_copy, random_policy
 from rlbase.rollout import enumerate_actions
 from rlbase.train import LANGUAGE_MODEL, PPOConfig, ReinforceConfig, ppo, reinforce
@@ -83,6 +93,23 @@ def test_both_policies_meet_the_same_prompts() -> None:
     twin = report(policy, text_world(64), reference=frozen_copy(policy), gold=count_a, n=64)
     assert twin.policy["kl"].value == pytest.approx(0, abs=1e-5)
     assert any(sample.response != sample.reference for sample in twin.samples)
+
+
+def test_wins_are_the_policys_over_the_reference_pair_by_pair() -> None:
+    torch.manual_seed(0)
+    policy, reference = random_policy("gpt2", vocab_size=3), random_policy("gpt2", vocab_size=3)
+    page = report(policy, text_world(), reference=reference, gold=count_a, n=56, samples=56)
+    mine = torch.tensor([float(sample.response.count("a")) for sample in page.samples])
+    theirs = torch.tensor([float((sample.reference or "").count("a")) for sample in page.samples])
+    assert page.policy["wins"] == paired_win_rate(mine, theirs)
+    assert page.policy["wins"] != paired_win_rate(theirs, mine), "or the test would see nothing"
+
+
+def test_another_generator_draws_other_prompts() -> None:
+    policy = random_policy("gpt2", vocab_size=3)
+    pages = [report(policy, text_world(), n=32, samples=32, generator=seeded(seed)) for seed in (1, 2)]
+    one, two = ([sample.prompt for sample in page.samples] for page in pages)
+    assert one != two
 
 
 def test_of_a_bandit_and_of_episodes() -> None:
