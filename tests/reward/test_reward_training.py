@@ -386,6 +386,36 @@ def test_resume_in_the_middle_of_a_pass(kind: str, tmp_path: Path) -> None:
     assert list(part) == []
 
 
+def test_padding_is_not_computed() -> None:
+    """Rows padded to 9 + 12 columns, of which a batch needs 2 + 3: that is what the model gets to read."""
+    pairs, read = lm_pairs(4), []
+    prompts = torch.zeros(4, 9).long()
+    prompts[:, -2:] = 1
+    wide = Prompt(prompts, torch.arange(9).expand(4, 9) >= 7)
+    pad = torch.zeros(4, 9).long()
+
+    def widened(side: Choices) -> Choices:
+        return Choices(wide, torch.cat((side.actions, pad), 1), torch.cat((side.mask, pad.bool()), 1))
+
+    class Watched(LMRewardModel):
+        def score(self, obs: Prompt, actions: Tensor, mask: Tensor) -> Tensor:
+            read.append((len(mask), obs.ids.shape[1], actions.shape[1]))
+            return super().score(obs, actions, mask)
+
+    model = Watched(random_policy("gpt2", vocab_size=4, hidden_size=16, layers=1))
+    both = PreferencePairs(widened(pairs.chosen), widened(pairs.rejected))
+    given = Ratings(both.chosen, torch.arange(4.0))
+    rankings = Rankings(both.joined(), torch.tensor([[1, 2]]).expand(4, 2))
+    config = RewardModelConfig(updates=1)
+    for run in (
+        reward_model(model, both, config),
+        reward_regression(model, given, config),
+        reward_ranking(model, rankings, config),
+    ):
+        list(run)
+    assert read == [(8, 2, 3), (4, 2, 3), (8, 2, 3)]
+
+
 def test_a_nan_is_one_sentence_and_leaves_the_model_alone() -> None:
     class Broken(TabularReward):
         def score(self, obs: Any, actions: Tensor, mask: Tensor) -> Tensor:

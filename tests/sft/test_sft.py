@@ -261,6 +261,21 @@ def test_resume_in_the_middle_of_a_pass(tmp_path: Path) -> None:
     assert list(part) == []
 
 
+def test_more_passes_may_be_asked_for_later(tmp_path: Path) -> None:
+    """One pass, then two of the same run: with a constant learning rate that is two passes in one go."""
+    laws = []
+    for path, asked in ((None, (2,)), (tmp_path / "run.safetensors", (1, 2))):
+        for epochs in asked:
+            policy, generator = TabularPolicy(1, 3), torch.Generator().manual_seed(0)
+            arms = Choices(torch.zeros(7, 1).long(), torch.arange(7)[:, None] % 3, torch.ones(7, 1).bool())
+            config = SFTConfig(epochs=epochs, batch_size=2, learning_rate=0.1, schedule="constant")
+            records = list(sft(policy, arms, config, generator=generator, checkpoint=path))
+        laws.append((policy.probs().tolist(), records[-1]))
+    assert laws[0][0] == laws[1][0] and str(laws[0][1]) == str(laws[1][1])
+    with pytest.raises(ValueError, match="has done 8 updates, more than updates=4"):
+        list(sft(policy, arms, replace(config, epochs=1), checkpoint=tmp_path / "run.safetensors"))
+
+
 def test_a_checkpoint_of_other_demonstrations_is_refused(tmp_path: Path) -> None:
     policy, path = TabularPolicy(1, 2), tmp_path / "run.safetensors"
     arms = Choices(torch.zeros(2, 1).long(), torch.tensor([[1], [0]]), torch.ones(2, 1).bool())
