@@ -64,7 +64,7 @@ def strip_solution(source: str) -> tuple[str, list[str]]:
                 raise ValueError(f"{END!r} without {BEGIN!r}")
             block, broken = _divide(block)
             kept += broken or _stub(block, line[: -len(line.lstrip())] if line[0] == " " else "")
-            removed += block
+            removed += [solved for solved in block if solved not in broken]
             block = None
         else:
             (kept if block is None else block).append(line)

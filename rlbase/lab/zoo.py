@@ -64,6 +64,8 @@ class Patient:
     def examine(self, part: Part, seed: int = 0) -> Run:
         """Train with ``part`` in the hole; the same part and seed give the same run.
 
+        Metrics are rounded to six decimals: a ratio of 1.0000001 is a 1, and no picture should make a trace of it.
+
         >>> from rlbase.lab.exercises.zoo import find
         >>> mute = find("patient-1")
         >>> mute.examine(mute.sick).late("reward_mean") < 1.1 < mute.examine(mute.healthy).late("reward_mean")
@@ -71,7 +73,8 @@ class Patient:
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return self.loop(part, seed)
+            run = self.loop(part, seed)
+        return Run([{k: round(v, 6) for k, v in record.items()} for record in run.records], run.samples)
 
     def case(self, seed: int = 0) -> dict[str, Run]:
         """The run as it came in beside a healthy one; kept, so that looking twice costs nothing."""

@@ -7,15 +7,20 @@ from typing import Any
 
 import pytest
 import torch
-from answers import nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07
+from answers import nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07, nb18
 
 from rlbase.lab import EXERCISES, Exercise, check, find
 from rlbase.lab.diagnosis import diagnose
 
-SHEETS = (nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07)
+SHEETS = (nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07, nb18)
 RIGHT: dict[str, list[Any]] = {name: answers for sheet in SHEETS for name, answers in sheet.RIGHT.items()}
 WRONG: dict[str, list[Any]] = {name: answers for sheet in SHEETS for name, answers in sheet.WRONG.items()}
 FUNCTIONS = [e for e in EXERCISES if e.reference is not None]
+# Asked twice on purpose: first learned, later found broken in a run.
+TWINS = (
+    {"reward-on-last", "bug-padding"},
+    {"whiten", "bug-whitening"},
+)
 
 
 def by_name(exercise: Exercise) -> str:
@@ -57,7 +62,8 @@ def test_every_known_mistake_is_told_from_the_truth_and_from_every_other(exercis
 @pytest.mark.filterwarnings("ignore")  # nonsense in, warnings out
 @pytest.mark.parametrize("exercise", FUNCTIONS, ids=by_name)
 def test_a_right_answer_to_another_exercise_is_not_one_here(exercise: Exercise) -> None:
-    others = [RIGHT[e.name][0] for e in FUNCTIONS if e.name != exercise.name]
+    twins = {exercise.name}.union(*(pair for pair in TWINS if exercise.name in pair))
+    others = [RIGHT[e.name][0] for e in FUNCTIONS if e.name not in twins]
     assert all(diagnose(exercise, answer)[0] for answer in others)
 
 

@@ -210,16 +210,15 @@ def test_patient_12_is_a_run_without_a_leash() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_patient_13_falls_silent_whatever_the_seed(seed: int) -> None:
     ill, well = records(13, seed)
-    assert 0.3 < ill[0]["reward_mean"] < 0.45
+    assert 0.6 < ill[0]["reward_mean"] < 0.8
     assert ill[-1]["letters in a response"] < 0.1 and well[-1]["letters in a response"] > 7.5
 
 
-def test_the_half_repair_of_patient_13_still_moves_zeros_and_silences_one_run_in_a_few() -> None:
+def test_the_half_repair_of_patient_13_still_moves_zeros_and_falls_silent_too() -> None:
     rewards, mask = torch.tensor([[0.0, 0.0, 3.0]]), torch.ones(1, 3).bool()
     mean, std = 1.0, math.sqrt(3.0)  # of 0, 0, 3 with divisor 2: (1 + 1 + 4) / 2 = 3
     assert abs(half_way(rewards, mask)[0, 0].item() - mean * (1 - 1 / std)) < 1e-6
-    silent = [PATIENTS[12].is_sick(PATIENTS[12].examine(half_way, seed)) for seed in range(4)]
-    assert silent == [False, True, False, False]
+    assert all(PATIENTS[12].symptom(PATIENTS[12].examine(half_way, seed)) > 0.9 for seed in SEEDS)
 
 
 def test_length_of_a_batch() -> None:

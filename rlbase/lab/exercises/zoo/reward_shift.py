@@ -44,7 +44,7 @@ def loop(part: Part, seed: int) -> Run:
     from rlbase.train import ppo
 
     policy = tiny_writer("ab", seed=seed)
-    world = letters_world(policy, lambda text: 0.2 + text.count("a") / 8, longest=8, rows=64, prompts="a")
+    world = letters_world(policy, lambda text: 0.5 + text.count("a") / 8, longest=8, rows=64, prompts="a")
 
     def planted(x: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
         return masked_whiten(x, mask) if shift_mean else part(x, mask)  # advantages as ever, rewards by the part
@@ -60,12 +60,12 @@ def loop(part: Part, seed: int) -> Run:
 
 PATIENT = Patient(
     "patient-13", "The writer who falls silent",
-    "PPO on a tiny writer. A text earns 0.2, and an eighth for every `a` in it: eight a's earn 1.2, silence earns "
-    "0.2. No price on length, no KL. So that rewards of any size can be learned from, they are brought to one scale "
+    "PPO on a tiny writer. A text earns 0.5, and an eighth for every `a` in it: eight a's earn 1.5, silence earns "
+    "0.5. No price on length, no KL. So that rewards of any size can be learned from, they are brought to one scale "
     "first (`whiten_rewards`).",
     ("reward_mean", "letters in a response", "entropy"),
-    sick, healthy, loop, lambda run: 1.2 - run.late("reward_mean"), 0.6,
-    "what the reward lacks of the best possible 1.2",
+    sick, healthy, loop, lambda run: 1.5 - run.late("reward_mean"), 0.6,
+    "what the reward lacks of the best possible 1.5",
 )
 
 DIAGNOSIS = diagnosis(
@@ -85,7 +85,7 @@ DIAGNOSIS = diagnosis(
     "yes. With the mean taken off, each token costs mean/σ. A constant for every step is harmless where all episodes "
     "are equally long, and decides everything where the policy chooses their length.",
     difficulty=4,
-    a="No: reward_mean starts at 0.36, what these texts earn. All of it arrives.",
+    a="No: reward_mean starts near 0.7, what these texts earn. All of it arrives.",
     b="No: there is none in this recipe, β is 0.",
     d="No: it happens with every seed (try the clinic below), and the healthy run starts from the same weights.",
     e="No: γ is 1 in this recipe.",

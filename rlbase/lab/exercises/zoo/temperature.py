@@ -112,7 +112,7 @@ def _pick(logp: Tensor, actions: Tensor) -> Tensor:
 
 FIX = Exercise(
     "bug-temperature", NOTEBOOK, "score what was drawn", *(2, 5, 5),
-    "Repair `score(logits, actions, temperature)`: `logits` `[B, T, V]` stand in step with the tokens `actions` "
+    "Repair `drawn_logp(logits, actions, temperature)`: `logits` `[B, T, V]` stand in step with the tokens `actions` "
     "`[B, T]`, which were drawn from softmax(logits / temperature). Return the log-probability with which each was "
     "drawn, `[B, T]`. The check tries three temperatures, gradients and huge logits, then trains the patient.",
     ("Which distribution were the tokens drawn from? Score them under that one.",
