@@ -131,7 +131,7 @@ def test_praise_and_blame_by_turns(tmp_path: Path) -> None:
     """The shape of Cornell's sentence polarity, as a zip and as a folder."""
     texts = {
         "rt.pos": "a fine quiet film .\nshort one\na lovely warm film .\n",
-        "rt.neg": "a dull long film .\n",
+        "rt.neg": "a dull long film .\na weak long film .\n",
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
@@ -139,20 +139,15 @@ def test_praise_and_blame_by_turns(tmp_path: Path) -> None:
         for name, text in texts.items():
             archive.writestr(f"polarity/{name}", text)
     both, report = load_ratings(tmp_path / "polarity.zip")
-    assert (
-        [r.score for r in both] == [0, 1, 1]
-        and both[1].prompt == "a fine quiet"
-        and both[1].response == " film ."
-    )
+    assert [r.score for r in both] == [0, 1, 0, 1]
+    assert (both[1].prompt, both[1].response) == ("a fine quiet", " film .")
     assert report.places == {"no more than 3 words": ["rt.pos, line 2"]}
     (tmp_path / "polarity.zip").unlink()
     assert load_ratings(tmp_path)[0] == both
     assert [r.score for r in load_ratings(tmp_path, limit=2)[0]] == [0, 1]
-    assert load_prompts(tmp_path)[0] == ["a dull long", "a fine quiet", "a lovely warm"]
-    assert [d.prompt for d in load_demonstrations(tmp_path)[0]] == [
-        "a dull long",
-        "a fine quiet",
-        "a lovely warm",
+    assert load_prompts(tmp_path)[0] == ["a dull long", "a fine quiet", "a weak long", "a lovely warm"]
+    assert [(d.prompt, d.response) for d in load_demonstrations(tmp_path)[0]] == [
+        (r.prompt, r.response) for r in both
     ]
 
 

@@ -12,6 +12,7 @@ from rlbase.data.requests import (
     HOSTILE,
     OPINIONS,
     TOPICS,
+    _preferred,
     all_requests,
     appeal,
     asked,
@@ -133,6 +134,11 @@ def test_form_by_hand() -> None:
     # the last pair is no pair of the grammar: 3 of 4; 5 of 12 words; no end: 1/2
     assert ("lovely", "music") not in neighbours()
     assert form(" the music is lovely music") == pytest.approx(3 / 4 * 5 / 12 / 2)
+    # 50 words are 10 too many for full marks and 10 short of none: 1/2; 60 are worth nothing
+    long = words(" ".join(reviews(10, seed=0)))
+    pairs = list(zip(long[:50], long[1:50], strict=False))
+    assert form(" ".join(long[:50]) + ".") == pytest.approx(len(set(pairs) & neighbours()) / 49 / 2)
+    assert form(" ".join(long[:60]) + ".") == 0 < form(" ".join(long[:59]) + ".")
     assert form("") == form(" lovely.") == form(" qwerty uiop asdf.") == 0
 
 
@@ -234,11 +240,11 @@ def test_comparisons_follow_bradley_and_terry() -> None:
         comparisons(1, seed=0, temperature=-1)
 
 
-def test_a_coin_decides_ties() -> None:
-    """A scorer that knows no difference: the first and the second draft win equally often."""
-    made = comparisons(2000, seed=0, scorer=lambda prompts, responses: [0.0] * len(prompts))
-    obedient = [obeys([c.prompt] * 2, [c.chosen, c.rejected]) for c in made]
-    assert abs(mean([a for a, _ in obedient]) - mean([b for _, b in obedient])) < 4 * math.sqrt(0.5 / 2000)
+def test_chance_of_being_preferred() -> None:
+    assert _preferred(0.1, 0.1) == pytest.approx(1 / (1 + math.exp(-1)))
+    assert _preferred(0, 0.1) == _preferred(0, 0) == 0.5  # a coin decides ties
+    assert [_preferred(gap, 0) for gap in (-1e-9, 1e-9)] == [0, 1]
+    assert _preferred(1e9, 1e-9) == 1 and _preferred(-1e9, 1e-9) < 1e-300  # no overflow
 
 
 def test_ratings_are_stars() -> None:
