@@ -189,12 +189,14 @@ def report(
         return Report(title, mine, theirs)
     generator = generator or new_generator(parameters_of(policy))
     start = int(torch.randint(2**31, (), generator=generator, device=generator.device))
-    options: dict[str, Any] = {"gold": gold, "steps": steps, "generator": generator, "start": start}
-    wrote = play(policy, env, n, reference=reference, **options)
+    options: dict[str, Any] = {"gold": gold, "steps": steps, "start": start}
+    wrote = play(policy, env, n, reference=reference, generator=generator, **options)
     found = meters(wrote, policy, held_out=held_out, skill=skill)
     if reference is None:
         return Report(title, found, samples=_samples(wrote, None, samples))
-    before = play(reference, env, n, **options)
+    # chances of its own, the same whatever the policy did with the generator: pages of one seed share a reference
+    apart = torch.Generator(generator.device).manual_seed(start + 2**32)
+    before = play(reference, env, n, generator=apart, **options)
     if wrote.gold is not None and before.gold is not None:
         pairs = min(len(wrote.gold), len(before.gold))
         found["wins"] = paired_win_rate(wrote.gold[:pairs], before.gold[:pairs])
@@ -233,9 +235,9 @@ def _findings(mine: Mapping[str, Estimate], theirs: Mapping[str, Estimate]) -> l
         elif mine["gold"].value <= theirs["gold"].value:
             found.append("What is paid rose, what is meant did not.")
     if both("perplexity") and mine["perplexity"].low > theirs["perplexity"].high:
-        more = mine["perplexity"].value / theirs["perplexity"].value - 1
+        change = f"{theirs['perplexity'].value:.3g} → {mine['perplexity'].value:.3g}"
         found.append(
-            f"Held-out choices surprise it more than before (perplexity +{more:.0%}): it has forgotten."
+            f"Held-out choices surprise it more than before (perplexity {change}): it has forgotten."
         )
     if "unfinished" in mine and mine["unfinished"].low > 0.5:
         found.append("Most of what it does is cut off unfinished.")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlbase import exact
 from rlbase.envs import Bandit, CharTokenizer, GymEnv, TextEnv, chain
-from rlbase.evaluate import Estimate, Played, enumerated, meters, perplexity, play
+from rlbase.evaluate import Estimate, Played, enumerated, meters, perplexity, play, report
 from rlbase.policies import MLPPolicy, TabularPolicy, frozen_copy, random_policy
 from rlbase.train.language_model import nats
 from rlbase.types import Choices, Discrete, Prompt
@@ -65,8 +65,8 @@ def counted_a(prompts: list[str], responses: list[str]) -> list[float]:
 
 
 def writers() -> tuple[Any, Any]:
-    torch.manual_seed(3)
-    return random_policy("gpt2", vocab_size=3), random_policy("gpt_neox", vocab_size=3)
+    options = {"vocab_size": 3, "initializer_range": 0.15}
+    return random_policy("gpt2", seed=3, **options), random_policy("gpt_neox", seed=4, **options)
 
 
 def law(policy: Any, prompt: str) -> tuple[Tensor, list[str], Tensor, Tensor]:
@@ -119,6 +119,14 @@ def test_sampled_text_meets_the_enumerated_truth_within_its_own_error() -> None:
     # per choice: what `evaluate` says, along the samples
     assert 0.5 < found["entropy"].value < math.log(3)
     assert played.length.min() == 1 and played.length.max() == 3
+
+
+def test_sampled_win_rate_is_the_exact_one() -> None:
+    policy, reference = writers()
+    page = report(policy, text_world(4000), reference=reference, gold=worth, n=4000)
+    exactly = truth(policy, reference)["wins"]
+    assert exactly < 0.4, "or a flipped win rate would pass"
+    assert page.policy["wins"].value == pytest.approx(exactly, abs=0.025)  # three standard errors
 
 
 def test_kl_of_a_policy_to_itself_is_zero_in_every_row() -> None:

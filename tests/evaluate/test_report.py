@@ -38,6 +38,10 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def writer(seed: int) -> Any:
+    return random_policy("gpt2", vocab_size=3, initializer_range=0.5, seed=seed)
+
+
 def count_a(prompts: list[str], responses: list[str]) -> list[float]:
     return [float(text.count("a")) for text in responses]
 
@@ -62,8 +66,7 @@ def a(value: float, width: float = 0.1, n: int = 10) -> Estimate:
 
 
 def test_of_a_language_model() -> None:
-    torch.manual_seed(0)
-    policy, reference = random_policy("gpt2", vocab_size=3), random_policy("gpt2", vocab_size=3)
+    policy, reference = writer(1), writer(2)
     page = report(
         policy, text_world(), reference=reference, gold=count_a, held_out=held_out(), n=64, title="tiny"
     )
@@ -84,8 +87,7 @@ def test_of_a_language_model() -> None:
 
 def test_both_policies_meet_the_same_prompts() -> None:
     """A gold reward that depends on the prompt alone: every pair is a tie, every mean equal."""
-    torch.manual_seed(0)
-    policy, reference = random_policy("gpt2", vocab_size=3), random_policy("gpt2", vocab_size=3)
+    policy, reference = writer(1), writer(2)
     page = report(policy, text_world(), reference=reference, gold=by_prompt, n=40)
     assert page.policy["gold"] == page.reference["gold"]
     assert page.policy["wins"].value == 0.5
@@ -96,17 +98,27 @@ def test_both_policies_meet_the_same_prompts() -> None:
 
 
 def test_wins_are_the_policys_over_the_reference_pair_by_pair() -> None:
-    torch.manual_seed(0)
-    policy, reference = random_policy("gpt2", vocab_size=3), random_policy("gpt2", vocab_size=3)
-    page = report(policy, text_world(), reference=reference, gold=count_a, n=56, samples=56)
+    policy, reference = writer(1), writer(2)
+    page = report(policy, text_world(7), reference=reference, gold=count_a, n=63, samples=63)
     mine = torch.tensor([float(sample.response.count("a")) for sample in page.samples])
     theirs = torch.tensor([float((sample.reference or "").count("a")) for sample in page.samples])
     assert page.policy["wins"] == paired_win_rate(mine, theirs)
     assert page.policy["wins"] != paired_win_rate(theirs, mine), "or the test would see nothing"
 
 
+def test_pages_of_one_seed_share_their_reference() -> None:
+    one, two, reference = writer(1), writer(2), writer(3)
+    pages = [
+        report(p, text_world(), reference=reference, gold=count_a, n=24, generator=seeded())
+        for p in (one, two)
+    ]
+    one_side, other = (json.loads(page.to_json())["reference"] for page in pages)
+    assert one_side == other
+    assert pages[0].policy["entropy"] != pages[1].policy["entropy"]
+
+
 def test_another_generator_draws_other_prompts() -> None:
-    policy = random_policy("gpt2", vocab_size=3)
+    policy = writer(1)
     pages = [report(policy, text_world(), n=32, samples=32, generator=seeded(seed)) for seed in (1, 2)]
     one, two = ([sample.prompt for sample in page.samples] for page in pages)
     assert one != two
@@ -161,7 +173,7 @@ GOOD = {"proxy": a(1.0), "gold": a(1.0), "perplexity": a(5.0), "distinct_2": a(0
         ({"proxy": a(3.0), "gold": a(0.95)}, "What is paid rose, what is meant did not."),
         (
             {"perplexity": a(6.0)},
-            "Held-out choices surprise it more than before (perplexity +20%): it has forgotten.",
+            "Held-out choices surprise it more than before (perplexity 5 → 6): it has forgotten.",
         ),
         ({"unfinished": a(0.7)}, "Most of what it does is cut off unfinished."),
         (
@@ -207,8 +219,7 @@ def test_side_by_side_has_a_column_each() -> None:
 
 
 def train_text(wrapped: bool) -> tuple[list[dict[str, float]], Any, Any]:
-    torch.manual_seed(0)
-    policy = random_policy("gpt2", vocab_size=3)
+    policy = writer(1)
     reference, world = frozen_copy(policy), text_world()
     config = replace(LANGUAGE_MODEL, updates=4, advantage="returns", learning_rate=1e-2)
     run = ppo(policy, world, config, reference=reference, generator=seeded())
