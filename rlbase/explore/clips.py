@@ -32,7 +32,7 @@ PAYS = torch.tensor(
 MAZE = "S.-..\n.##..\n....+"
 GAMMA = 0.9
 FIT = PreferenceRLConfig(epochs=30, batch_size=256, learning_rate=0.05, weight_decay=0.1)
-ANSWERS = ("left", "right", "equal", "skip", "20 by the simulated rater")
+ANSWERS = ("left", "right", "equal", "skip", "simulate 20")
 
 
 def members(states: int, actions: int | None = None, count: int = 3) -> StepEnsemble:
@@ -55,7 +55,7 @@ def regret(table: Tensor, env: TabularMDP) -> float:
     mine, chance = (
         policy_value(env.transitions, env.rewards, p, gamma=GAMMA).mean() for p in (greedy, uniform)
     )
-    return round(((top - mine) / (top - chance)).item(), 9)
+    return round(((top - mine) / (top - chance)).item(), 9) + 0.0  # no -0
 
 
 def correlation(table: Tensor, env: TabularMDP) -> float:
@@ -171,9 +171,7 @@ def constant_scene(constant: float = 0.0) -> Scene:
         ends = {"+": 1.0, "-": -1.0, "#": None}  # an ending square shows what entering it pays
         shades.append([ends.get(sign, values[s].item()) for s, sign in zip(at, line, strict=True)])
         texts.append([{"+": "goal", "-": "pit", "S": "start"}.get(sign, " ") for sign in line])
-    maze = Panel(
-        [Cells(shades, way, texts, label="value")], "Episodes end in the goal and in the pit", weight=1.3
-    )
+    maze = Panel([Cells(shades, way, texts, -2.5, 2.5, "value")], "Episodes end in goal and pit", weight=1.3)
     field = map_panel(garden(PAYS).rewards + constant, garden(PAYS), "Life goes on", high=3)
     end = ends_at(q)
     told = "walks on for ever" if end not in "+-" else f"heads for the {'goal' if end == '+' else 'pit'}"
@@ -203,7 +201,7 @@ def clip_panel(choices: Choices, title: str) -> Panel:
     times = [[str(t + 1) for t, s in enumerate(squares[:-1]) if s == square] for square in range(25)]
     texts = [[" ".join(times[5 * r + c]) for c in range(5)] for r in range(5)]
     visits = [[len(times[5 * r + c]) or None for c in range(5)] for r in range(5)]
-    return Panel([Cells(visits, texts=texts, low=-1, high=4, label="visits")], title)
+    return Panel([Cells(visits, texts=texts, low=0, high=4, label="visits")], title)
 
 
 class Labelling:
@@ -259,7 +257,7 @@ class Labelling:
 
 def labelling_explorer(*, length: int = 6, seed: int = 0) -> Explorable:
     """Two buttons (and two more), or the keys 1 to 5: your answers become a reward, live."""
-    ask = presses(ANSWERS, label="Which is better?")
+    ask = presses(ANSWERS, label="Better:")
     return explore(Labelling(length=length, seed=seed), {"answers": ask})
 
 
@@ -273,4 +271,6 @@ def pole_panel(obs: Tensor, title: str, every: int = 2) -> Panel:
         # Leaning is drawn three times as strong, else one would not see it.
         lean = 3 * angle.item()
         marks.append(Line([t, t + reach * math.sin(lean)], [0, math.cos(lean)], "policy", width=3))
-    return Panel(marks, title, "moment", "", (-every, times[-1] + every), (-0.1, 1.2))
+    first, last = (round(math.degrees(angles[i].item())) for i in (0, -1))
+    title = f"{title}: leaning from {first}° to {last}°"
+    return Panel(marks, title, "moment", "height", (-every, times[-1] + every), (-0.1, 1.2))

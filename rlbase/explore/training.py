@@ -35,6 +35,9 @@ MEANING = {
     "loss": ("Loss", "", "policy"),
     "policy_loss": ("Policy loss", "", "policy"),
     "value_loss": ("Value loss", "½ squared error", "truth"),
+    "correlation": ("Correlation with the truth", "1 is perfect", "truth"),
+    "regret": ("Regret", "0 best, 1 as bad as chance", "wrong"),
+    "held_out_accuracy": ("Held-out accuracy", "share of comparisons", "other"),
     "grad_norm": ("Gradient norm", "before clipping", "other"),
     "learning_rate": ("Learning rate", "", "reference"),
 }

@@ -34,6 +34,12 @@ explore(picture, {"top": slider(1.0, 0.0, 2.0, step=0.1, label="height of the to
 LiveRun(train, ["return_mean"], controls={"rate": slider(1.0, 0.5, 3.0, step=0.5, label="rate")})""",
     """records = watch(train(60), ["return_mean"])
 len(records)""",
+    """from rlbase.explore import presses
+
+def heard(answers):
+    return Scene([Panel([Line([0, 1], [0, 1], label="line")])], caption="Heard: " + " ".join(answers))
+
+explore(heard, {"answers": presses(["left", "right", "skip"], label="Better:")})""",
 ]
 
 
@@ -125,3 +131,18 @@ def test_watch_leaves_one_picture_of_the_final_curves(page: Page) -> None:
     outputs = page.locator(".jp-Cell").nth(3).locator(".rlbase-scene svg:visible")
     assert outputs.count() == 1
     assert "return_mean goes from 0 to 59" in (outputs.first.get_attribute("aria-label") or "")
+
+
+def test_questions_are_answered_by_key(page: Page) -> None:
+    """Two buttons and their keys; JupyterLab, which knows these keys too, must not take them for its own."""
+    root = page.locator(".rlbase-explorable:has(.rlbase-presses)")
+    buttons = root.locator(".rlbase-presses button")
+    buttons.first.scroll_into_view_if_needed()
+    page.wait_for_function("() => document.querySelector('.rlbase-presses[data-lm-suppress-shortcuts]')")
+    buttons.first.click()
+    for key in ("ArrowRight", "3", "9", "1", "ArrowLeft", "2"):
+        page.keyboard.press(key)
+        page.wait_for_timeout(200)
+    caption = root.locator("figcaption")
+    caption.get_by_text("Heard: left right skip left left right").wait_for(timeout=5000)
+    assert page.locator(".rlbase-error:visible").count() == 0
