@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rlbase.data.variety import distinct_n
 from rlbase.evaluate.intervals import Estimate, correlation, exactly, mean_interval, ratio_interval
+from rlbase.evaluate.intervals import win_rate as share
 from rlbase.exact import win_rate
 from rlbase.masked import masked_sum
 from rlbase.rollout import rescore, rollout
@@ -135,7 +136,8 @@ def meters(
     found["entropy"] = ratio_interval(played.entropy, played.length)
     found["length"] = mean_interval(played.length)
     found["length_bias"] = correlation(played.proxy, played.length)
-    found["unfinished"] = mean_interval(played.unfinished)
+    cut = int(played.unfinished.sum())
+    found["unfinished"] = share(cut, len(played.unfinished) - cut)
     if played.responses:
         found |= {f"distinct_{k}": exactly(distinct_n(played.responses, k)) for k in (1, 2)}
     return found | kept(policy, held_out, skill)
