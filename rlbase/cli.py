@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,6 +33,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     train.add_argument("--seed", type=int, default=0)
     train.set_defaults(run=_train_reviews_lm)
+
+    chain = commands.add_parser(
+        "train-reviews-chain", help="train its fine-tuned version and the reward model anew"
+    )
+    chain.add_argument("--out", type=Path, required=True, help="folder to write both to, for example assets")
+    chain.add_argument("--seed", type=int, default=0)
+    chain.set_defaults(run=_train_reviews_chain)
 
     options = parser.parse_args(arguments)
     try:
@@ -67,11 +76,23 @@ def _train_reviews_lm(options: argparse.Namespace) -> None:
     if options.texts < 1000:
         raise ValueError(f"train-reviews-lm: --texts must be at least 1000, got {options.texts}.")
     torch.set_num_threads(1)  # the same sums in the same order on every run
-    for record in train_reviews_lm(options.out, texts=options.texts, seed=options.seed):
+    _show(train_reviews_lm(options.out, texts=options.texts, seed=options.seed))
+
+
+def _train_reviews_chain(options: argparse.Namespace) -> None:
+    import torch
+
+    from rlbase.train.reviews_chain import train_reviews_chain
+
+    torch.set_num_threads(1)
+    _show(train_reviews_chain(options.out, seed=options.seed))
+
+
+def _show(records: Iterable[dict[str, Any]]) -> None:
+    """A line for every hundredth update, and what was measured in the end."""
+    for record in records:
         if "update" not in record:
             print(*(f"{name} {value:.4g}" for name, value in record.items()), sep="\n")
         elif record["update"] % 100 == 0:
-            print(
-                f"update {record['update']}  loss {record['loss']:.3f}  tokens {record['tokens']:,}",
-                flush=True,
-            )
+            tokens = f"  tokens {record['tokens']:,}" if "tokens" in record else ""
+            print(f"update {record['update']}  loss {record['loss']:.3f}{tokens}", flush=True)

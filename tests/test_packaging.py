@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from tree import ROOT, repository_files
 
-MODEL = ROOT / "assets" / "reviews-lm"
-
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -58,13 +56,20 @@ def test_installed_package_imports(installed: Path) -> None:
     run(installed, "import rlbase.losses, rlbase.masked, rlbase.advantages, rlbase.exact")
 
 
-@pytest.mark.skipif(not MODEL.exists(), reason="the embedded language model is not trained yet")
-def test_embedded_model_loads_from_the_installed_package(installed: Path) -> None:
-    committed = {path.name: path.stat().st_size for path in MODEL.iterdir() if path.is_file()}
-    travelled = {
-        path.name: path.stat().st_size for path in (installed / "rlbase/assets/reviews-lm").iterdir()
-    }
-    assert travelled == committed
-    assert sum(committed.values()) <= 3_000_000
-    code = "from rlbase.policies.load import load_policy; print(type(load_policy('reviews')).__name__)"
-    assert run(installed, code) == "CausalLMPolicy"
+@pytest.mark.parametrize(
+    ("folder", "load"),
+    [
+        ("reviews-lm", "load_policy('reviews')"),
+        ("reviews-sft", "load_policy('reviews-sft')"),
+        ("reviews-reward", "load_reward_model('reviews-reward')"),
+    ],
+)
+def test_embedded_models_load_from_the_installed_package(installed: Path, folder: str, load: str) -> None:
+    def sizes(place: Path) -> dict[str, int]:
+        return {path.name: path.stat().st_size for path in place.iterdir() if path.is_file()}
+
+    committed = sizes(ROOT / "assets" / folder)
+    assert sizes(installed / "rlbase/assets" / folder) == committed
+    assert sum(committed.values()) <= 2_200_000
+    code = f"from rlbase.policies import load_policy, load_reward_model; print(type({load}).__name__)"
+    assert run(installed, code) == ("LMRewardModel" if folder == "reviews-reward" else "CausalLMPolicy")

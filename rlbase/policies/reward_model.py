@@ -6,7 +6,10 @@ All of them answer ``score(obs, actions, mask) -> [B]``, which is what `rlbase.e
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
@@ -19,10 +22,12 @@ from rlbase.policies.causal_lm import (
     state_features,
     trainable_copy,
 )
+from rlbase.policies.load import _untrained, reviews_folder
 from rlbase.types import Choices, Obs, Prompt
 from rlbase.validate import boolean, in_range, instance, one_of, same_shape, whole
 
 INFINITY = float("inf")
+WEIGHTS = "reward_model.safetensors"
 
 
 class LMRewardModel(nn.Module):
@@ -91,6 +96,80 @@ class LMRewardModel(nn.Module):
         """One number for each response, ``[B]``, with gradient."""
         raw = self.raw(obs, actions, mask)
         return (raw - self.shift.to(raw.device)) / self.scale.to(raw.device)
+
+    def save(self, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:
+        """Write ``config.json`` and ``reward_model.safetensors`` to ``folder``, for `load_reward_model`.
+
+        ``dtype`` is that of the written weights (None: as they are); ``shift`` and ``scale`` stay in float32. Each file
+        appears whole or not at all.
+
+        Raises:
+            ValueError: the model has low-rank adapters, see `rlbase.policies.merged`.
+            OSError: the folder cannot be written.
+
+        >>> from rlbase.policies.load import random_policy
+        >>> model, folder = LMRewardModel(random_policy("gpt2", vocab_size=5)), tempfile.mkdtemp()
+        >>> model.save(folder)
+        >>> sorted(os.listdir(folder))
+        ['config.json', 'reward_model.safetensors']
+        """
+        from safetensors.torch import save
+
+        tensors = {name: x.detach().cpu().contiguous() for name, x in self.state_dict().items()}
+        if any("lora_" in name for name in tensors):
+            raise ValueError(
+                "LMRewardModel.save: low-rank adapters are not saved; begin from merged(policy)."
+            )
+        for name in tensors.keys() - {"shift", "scale"}:
+            tensors[name] = tensors[name].to(dtype)
+        config = self.backbone.config.to_json_string().encode()
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for name, payload in (("config.json", config), (WEIGHTS, save(tensors, metadata={"format": "pt"}))):
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:
+                Path(temporary, name).write_bytes(payload)
+                os.replace(Path(temporary, name), Path(folder, name))
+
+
+def load_reward_model(
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> LMRewardModel:
+    """A reward model that `LMRewardModel.save` wrote, or ``"reviews-reward"``, which ships with rlbase.
+
+    The shipped one judges responses to `rlbase.data.requests`; a demonstration scores 0 on average, and its unit is
+    the spread over responses of ``load_policy("reviews-sft")``.
+
+    Raises:
+        FileNotFoundError: no such folder, or none of a reward model's files in it.
+        ValueError: the files cannot be read or do not belong together.
+
+    >>> model = load_reward_model("reviews-reward")
+    >>> bool(model.scale > 0)
+    True
+    """
+    where = "load_reward_model"
+    folder = reviews_folder("reviews-reward") if name_or_path == "reviews-reward" else Path(name_or_path)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{where}: there is no folder {os.fspath(name_or_path)!r}.")
+    for name in ("config.json", WEIGHTS):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{where}: {folder} has no {name}, so it is no saved reward model.")
+    from safetensors.torch import load_file
+
+    with torch.random.fork_rng(devices=[]):  # the weights that are drawn now do not stay
+        model = LMRewardModel(_untrained(folder))
+    try:
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except Exception as error:
+        why = str(error).strip().splitlines()[-1].strip().rstrip(".")
+        raise ValueError(f"{where}: {folder / WEIGHTS} is torn or of another model ({why:.100}).") from None
+    if not (model.shift.isfinite() and 0 < model.scale < INFINITY):
+        raise ValueError(f"{where}: {folder / WEIGHTS} holds a shift or a scale that is no number.")
+    for part in (model.backbone, model.head):
+        part.to(dtype)
+    return model.to(device)
 
 
 class Ensemble(nn.Module):
