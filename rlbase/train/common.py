@@ -102,6 +102,7 @@ def gradient_step(
     norm = nn.utils.clip_grad_norm_(parameters, max_norm)
     if (norm + loss.detach()).isfinite():  # one look for both: on a GPU each look waits for it
         optimizer.step()
+        optimizer.zero_grad()  # the next forward, where memory is scarcest, need not carry them along
         return norm
     raise FloatingPointError(
         f"{where}: the loss ({loss.item()}) or its gradient is not finite; the policy is as it was before this step. "
