@@ -19,6 +19,7 @@ HEROES = {
     "03": (),
     "04": ("rlbase-clip",),
     "05": ("rlbase-beta",),
+    "10": ("rlbase-comparisons",),
 }
 NOTEBOOKS = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if path.name[:2] in HEROES]
 
