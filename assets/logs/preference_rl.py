@@ -1,7 +1,7 @@
 """Learn from behaviour clips over seeds: a garden whose reward is known, and CartPole from a rater's taste.
 
-``python assets/logs/preference_rl.py`` writes ``10_preference_rl.json`` beside itself: ten gardens and five CartPoles,
-each with questions chosen by disagreement and uniformly. About five minutes on one CPU core.
+``python assets/logs/preference_rl.py`` writes ``10_preference_rl.json`` beside itself: ten gardens and ten CartPoles,
+each with questions chosen by disagreement and uniformly. About six minutes on one CPU core.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def main() -> None:
     torch.set_num_threads(1)
     log: dict[str, Any] = {"torch": torch.__version__, "python": platform.python_version()}
     log |= {"settings": {"garden": GARDEN, "cartpole": CARTPOLE, "ppo": PPO}}
-    for name, run, seeds in (("garden", gardens, 10), ("cartpole", cartpole, 5)):
-        log[name] = {q: [run(q, seed) for seed in range(seeds)] for q in ("disagreement", "uniform")}
+    for name, run in (("garden", gardens), ("cartpole", cartpole)):
+        log[name] = {q: [run(q, seed) for seed in range(10)] for q in ("disagreement", "uniform")}
         print(name, "done", flush=True)
     path = Path(__file__).with_name("10_preference_rl.json")
     path.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")

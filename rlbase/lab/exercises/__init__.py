@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlbase.lab.exercise import Exercise
-from rlbase.lab.exercises import nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07, nb11, nb14, nb15, nb17, nb18
+from rlbase.lab.exercises import nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07, nb10, nb11, nb14, nb15, nb17, nb18
 
 EXERCISES: tuple[Exercise, ...] = (
     *nb00.EXERCISES,
@@ -14,6 +14,7 @@ EXERCISES: tuple[Exercise, ...] = (
     *nb05.EXERCISES,
     *nb06.EXERCISES,
     *nb07.EXERCISES,
+    *nb10.EXERCISES,
     *nb11.EXERCISES,
     *nb14.EXERCISES,
     *nb15.EXERCISES,
