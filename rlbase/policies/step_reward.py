@@ -65,8 +65,8 @@ class MLPReward(nn.Module):
     """A network that says what a step is worth, $r(s,a)$, for vector observations.
 
     A `Discrete` action picks one of the network's outputs, a `Box` action is an input beside the observation.
-    Observations are divided by ``units`` ``[obs_size]`` first: a few hundred comparisons are not enough to find out that
-    a tenth of a radian is a lot.
+    Observations are divided by ``units`` ``[obs_size]`` first: a few hundred comparisons are not enough to find out
+    that a tenth of a radian is a lot.
 
     Raises:
         ValueError: ``obs_size`` below 1, or ``units`` that are not positive numbers ``[obs_size]``.
