@@ -90,6 +90,11 @@ def _ranked(scores: Tensor, gold: Tensor, weight: Sequence[float]) -> Tensor:
     return torch.tensor(list(weight), dtype=torch.float64) @ gold[scores.argsort()]
 
 
+def _best_of_n(scores: Tensor, gold: Tensor, n: int) -> Tensor:
+    size = len(scores)
+    return _ranked(scores, gold.double(), [math.comb(i, n - 1) / math.comb(size, n) for i in range(size)])
+
+
 best_of_n_gold = Exercise(
     "best-of-n-gold", NOTEBOOK, "best of n from draws you already have", *(4, 4, 15),
     "You have drawn `N` responses to a prompt, with proxy `scores` `[N]` and `gold` rewards `[N]`. Write "
@@ -99,7 +104,7 @@ best_of_n_gold = Exercise(
      "Sort by score. The i-th lowest (i from 1) wins C(i - 1, n - 1) of the C(N, n) subsets.",
      "return sum(math.comb(i, n - 1) * g for i, g in enumerate(gold[scores.argsort()])) / math.comb(len(gold), n)"),
     "right: it equals the mean over all subsets for n = 1, for n = N, and between.",
-    reference=_subsets,
+    reference=_best_of_n, also=(_subsets,),
     cases=(_draws(1, 5, 2), _draws(3, 6, 3), _draws(5, 4, 1), _draws(7, 4, 4), _draws(9, 7, 4)),
     mistakes=(
         ("You returned the mean score: the score chooses, gold is what we ask about.",
