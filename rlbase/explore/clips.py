@@ -103,7 +103,7 @@ def fit_map(comparisons: int, error: float = 0.1, length: int = 8, seed: int = 0
     return reward_table(reward, garden(PAYS))
 
 
-def reward_map_scene(comparisons: int = 100, error: float = 0.1, length: int = 8, seed: int = 0) -> Scene:
+def reward_map_scene(comparisons: int = 100, slips: float = 0.1, length: int = 8, seed: int = 0) -> Scene:
     """The true rewards, those fitted to the first so many comparisons, and the one against the other."""
     env, table, caption = (
         garden(PAYS),
@@ -111,9 +111,9 @@ def reward_map_scene(comparisons: int = 100, error: float = 0.1, length: int = 8
         "Nobody has been asked yet: all squares look alike.",
     )
     if comparisons:
-        table = fit_map(int(comparisons), error, int(length), int(seed))
+        table = fit_map(int(comparisons), slips, int(length), int(seed))
         caption = (
-            f"{comparisons} answers, {error:.0%} of them by tossing a coin: correlation "
+            f"{comparisons} answers, {slips:.0%} of them by tossing a coin: correlation "
             f"{correlation(table, env):.2f}, regret {regret(table, env):.0%} of what acting at random loses."
         )
     against: list[Mark] = [
@@ -134,7 +134,7 @@ def reward_map_explorer() -> Explorable:
         reward_map_scene,
         {
             "comparisons": int_slider(100, 0, 800, step=20, label="comparisons"),
-            "error": slider(0.1, 0.0, 1.0, step=0.1, label="random answers", form=".0%"),
+            "slips": slider(0.1, 0.0, 1.0, step=0.1, label="random answers", form=".0%"),
             "length": int_slider(8, 1, 20, label="steps in a clip"),
             "seed": int_slider(0, 0, 20, label="seed"),
         },
