@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rlbase.exact import bt_projection
-from rlbase.explore.live import Explorable, explore, log_slider, slider
+from rlbase.explore.live import Explorable, buttons, explore, slider
 from rlbase.explore.scene import Bars, Line, Panel, Points, Scene, number
 from rlbase.feedback import Rater
 from rlbase.losses import soft_bradley_terry
@@ -39,7 +40,7 @@ def fit(wins: Tensor, updates: int = 200) -> Tensor:
     >>> [round(r, 2) for r in fit((WORTH[FIRST] - WORTH[SECOND]).sigmoid()).tolist()]  # the worth, less its mean
     [-0.87, 0.13, -0.37, 1.12]
     """
-    model = TabularReward(1, 4)
+    model: Any = TabularReward(1, 4)
     sides = [
         Choices(torch.zeros(6, 1).long(), side[:, None], torch.ones(6, 1).bool()) for side in (FIRST, SECOND)
     ]
@@ -98,8 +99,8 @@ def comparison_scene(each: int = 30, temperature: float = 1.0, constant: float =
 def comparison_explorer() -> Explorable:
     """The number of comparisons, the rater's temperature and a constant in hand."""
     controls = {
-        "each": log_slider(30, 1, 10_000, label="comparisons of each pair", steps=4),
-        "temperature": log_slider(1.0, 0.25, 4.0, label="temperature of the rater", steps=5),
+        "each": buttons(30, [1, 3, 30, 300, 10_000], label="comparisons of each pair"),
+        "temperature": slider(1.0, 0.25, 4.0, step=0.25, label="temperature of the rater"),
         "constant": slider(0.0, -3.0, 3.0, step=0.5, label="constant added"),
     }
-    return explore(lambda each, **other: comparison_scene(round(each), **other), controls)
+    return explore(comparison_scene, controls)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from rlbase.exact import kl
-from rlbase.explore.live import Explorable, explore, int_slider, log_slider, slider
+from rlbase.explore.live import Explorable, buttons, explore, int_slider, slider
 from rlbase.explore.scene import Bars, Line, Panel, Points, Scene
 from rlbase.policies import TabularPolicy
 from rlbase.train.sft import SFTConfig, sft
@@ -40,7 +42,7 @@ def imitate(answers: Tensor, updates: int) -> Tensor:
     >>> imitate(torch.tensor([0, 0, 0, 3]), updates=60).round(decimals=2).tolist()
     [0.75, 0.0, 0.0, 0.25]
     """
-    policy = TabularPolicy(1, 4, ref=BEFORE)
+    policy: Any = TabularPolicy(1, 4, ref=BEFORE)
     counts = torch.bincount(answers, minlength=4)
     rows = counts.nonzero()  # equal demonstrations as one row that counts for all of them
     weight = (counts[rows] * len(rows) / len(answers)).float()
@@ -50,7 +52,7 @@ def imitate(answers: Tensor, updates: int) -> Tensor:
     return policy.probs()[0].detach().double()
 
 
-def imitation_scene(bad: float = 0.1, n: int = 1000, updates: int = 60) -> Scene:
+def imitation_scene(bad: float = 0.1, n: int = 1000, updates: int = 100) -> Scene:
     """What was demonstrated, what was learned from it, and what either is worth."""
     law, answers = demonstrator(bad), demonstrations(bad, n)
     policy = imitate(answers, updates) if updates else BEFORE
@@ -80,7 +82,7 @@ def imitation_explorer() -> Explorable:
     """The share of bad demonstrations, their number and the training time in hand."""
     controls = {
         "bad": slider(0.1, 0.0, 1.0, step=0.05, label="bad demonstrations"),
-        "n": log_slider(1000, 10, 10_000, label="demonstrations", steps=3),
-        "updates": int_slider(60, 0, 100, step=5, label="gradient steps"),
+        "n": buttons(1000, [10, 100, 1000, 10_000], label="demonstrations"),
+        "updates": int_slider(100, 0, 200, step=10, label="gradient steps"),
     }
-    return explore(lambda bad, n, updates: imitation_scene(bad, round(n), updates), controls)
+    return explore(imitation_scene, controls)

@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 from rlbase.lab.exercise import Exercise
-from rlbase.lab.exercises import nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07, nb10, nb11, nb14, nb15, nb17, nb18
+from rlbase.lab.exercises import (
+    nb00,
+    nb01,
+    nb02,
+    nb03,
+    nb04,
+    nb05,
+    nb06,
+    nb07,
+    nb10,
+    nb11,
+    nb12,
+    nb14,
+    nb15,
+    nb17,
+    nb18,
+)
 
 EXERCISES: tuple[Exercise, ...] = (
     *nb00.EXERCISES,
@@ -16,6 +32,7 @@ EXERCISES: tuple[Exercise, ...] = (
     *nb07.EXERCISES,
     *nb10.EXERCISES,
     *nb11.EXERCISES,
+    *nb12.EXERCISES,
     *nb14.EXERCISES,
     *nb15.EXERCISES,
     *nb17.EXERCISES,
