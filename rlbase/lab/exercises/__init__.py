@@ -33,6 +33,7 @@ EXERCISES: tuple[Exercise, ...] = (
     *nb10.EXERCISES,
     *nb11.EXERCISES,
     *nb12.EXERCISES,
+    *nb12.EXERCISES,
     *nb14.EXERCISES,
     *nb15.EXERCISES,
     *nb17.EXERCISES,
