@@ -42,9 +42,9 @@ def _with(pi, ref, reward, pretrain, beta, gamma, *, price=None, mixed=None) -> 
 
 ptx_objective = Exercise(
     "ptx-objective", NOTEBOOK, "three terms, one policy", *(2, 5, 8),
-    "Write `ptx_objective(pi, ref, reward, pretrain, beta, gamma)`: what PPO-ptx maximises on one prompt, as one number. "
-    "`pi`, `ref` and `pretrain` are probabilities `[n]`, `reward` is `[n]`: the mean reward of `pi`, minus `beta` times "
-    "its KL to `ref`, plus `gamma` times how likely, in logarithms, `pi` makes text drawn from `pretrain`.",
+    "Write `ptx_objective(pi, ref, reward, pretrain, beta, gamma)`: what PPO-ptx maximises on one prompt, as one "
+    "number. `pi`, `ref` and `pretrain` are probabilities `[n]`, `reward` is `[n]`: the mean reward of `pi`, minus "
+    "`beta` times its KL to `ref`, plus `gamma` times how likely, in logarithms, `pi` makes text drawn from `pretrain`.",
     ("Each term is a mean, and each under its own law: who draws the responses in the first, the second, the third?",
      "E_pi[r] - beta * E_pi[log(pi / ref)] + gamma * E_pretrain[log pi].",
      "pi @ reward - beta * (pi @ (pi / ref).log()) + gamma * (pretrain @ pi.log())"),
@@ -79,8 +79,8 @@ def _slopes(pi: Tensor, ref: Tensor, reward: Tensor, pretrain: Tensor, beta: flo
 
 ptx_slopes = Exercise(
     "ptx-slopes", NOTEBOOK, "how the optimum is recognised", *(3, 4, 10),
-    "Write `slopes(pi, ref, reward, pretrain, beta, gamma)`: the derivative of the objective in each probability `[n]`, "
-    "as if they could move freely. At the optimum no probability wants to move to another place, so all these numbers "
+    "Write `slopes(pi, ref, reward, pretrain, beta, gamma)`: the derivative of the objective in each probability "
+    "`[n]`, as if they could move freely. At the optimum no probability wants to move to another place, so all these numbers "
     "are equal.",
     ("Differentiate the three terms one by one; pi stands twice in pi log pi.",
      "d/dpi of pi log(pi / ref) is log(pi / ref) + 1, and of p log pi it is p / pi.",
@@ -153,8 +153,8 @@ pareto_front = Exercise(
 
 predict_tax = Exercise(
     "predict-tax", NOTEBOOK, "dear KL instead of pretraining text", *(2, 4, 3),
-    "A transformer is trained by PPO on one task and forgets what it knew about *other* prompts. You triple β, the price "
-    "of KL to the reference, instead of mixing in pretraining text. Compared with mixing, at the same reward, (a) the "
+    "A transformer is trained by PPO on one task and forgets what it knew about *other* prompts. You triple β, the "
+    "price of KL to the reference, instead of mixing in pretraining text. Compared with mixing, at the same reward, (a) the "
     "same is remembered: distance is distance; (b) more is remembered: a high price forbids any change; (c) less is "
     "remembered; (d) nothing can be said. Put your letter into `prediction`.",
     ("On which prompts is the KL measured during PPO?",
