@@ -80,7 +80,8 @@ def _slopes(pi: Tensor, ref: Tensor, reward: Tensor, pretrain: Tensor, beta: flo
 ptx_slopes = Exercise(
     "ptx-slopes", NOTEBOOK, "how the optimum is recognised", *(3, 4, 10),
     "Write `slopes(pi, ref, reward, pretrain, beta, gamma)`: the derivative of the objective in each probability "
-    "`[n]`, as if they could move freely. At the optimum no probability wants to move to another place, so all these numbers "
+    "`[n]`, as if they could move freely. At the optimum no probability wants to move to another place, so all "
+    "these numbers "
     "are equal.",
     ("Differentiate the three terms one by one; pi stands twice in pi log pi.",
      "d/dpi of pi log(pi / ref) is log(pi / ref) + 1, and of p log pi it is p / pi.",
@@ -154,7 +155,8 @@ pareto_front = Exercise(
 predict_tax = Exercise(
     "predict-tax", NOTEBOOK, "dear KL instead of pretraining text", *(2, 4, 3),
     "A transformer is trained by PPO on one task and forgets what it knew about *other* prompts. You triple β, the "
-    "price of KL to the reference, instead of mixing in pretraining text. Compared with mixing, at the same reward, (a) the "
+    "price of KL to the reference, instead of mixing in pretraining text. Compared with mixing, at the same "
+    "reward, (a) the "
     "same is remembered: distance is distance; (b) more is remembered: a high price forbids any change; (c) less is "
     "remembered; (d) nothing can be said. Put your letter into `prediction`.",
     ("On which prompts is the KL measured during PPO?",
