@@ -44,7 +44,8 @@ ptx_objective = Exercise(
     "ptx-objective", NOTEBOOK, "three terms, one policy", *(2, 5, 8),
     "Write `ptx_objective(pi, ref, reward, pretrain, beta, gamma)`: what PPO-ptx maximises on one prompt, as one "
     "number. `pi`, `ref` and `pretrain` are probabilities `[n]`, `reward` is `[n]`: the mean reward of `pi`, minus "
-    "`beta` times its KL to `ref`, plus `gamma` times how likely, in logarithms, `pi` makes text drawn from `pretrain`.",
+    "`beta` times its KL to `ref`, plus `gamma` times how likely, in logarithms, `pi` makes text drawn "
+    "from `pretrain`.",
     ("Each term is a mean, and each under its own law: who draws the responses in the first, the second, the third?",
      "E_pi[r] - beta * E_pi[log(pi / ref)] + gamma * E_pretrain[log pi].",
      "pi @ reward - beta * (pi @ (pi / ref).log()) + gamma * (pretrain @ pi.log())"),
