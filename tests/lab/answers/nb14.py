@@ -55,7 +55,9 @@ def front_sorted(reward, cost):
 
 def front_no_ties(reward, cost):
     n = range(len(reward))
-    return torch.tensor([not any(i != j and reward[i] >= reward[j] and cost[i] <= cost[j] for i in n) for j in n])
+    return torch.tensor(
+        [not any(i != j and reward[i] >= reward[j] and cost[i] <= cost[j] for i in n) for j in n]
+    )
 
 
 def front_strict(reward, cost):
@@ -81,8 +83,14 @@ WRONG = {
         ("policy's own text", lambda pi, f, r, p, b, g: mean(pi, r - b * (pi / f).log() + g * p.log())),
         ("pretraining term is flipped", lambda pi, f, r, p, b, g: objective_sums(pi, f, r, p, b, -1 * g)),
         ("KL is flipped", lambda pi, f, r, p, b, g: objective_torch(pi, f, r, p, -b, g)),
-        ("the other way", lambda pi, f, r, p, b, g: mean(pi, r) - b * mean(f, (f / pi).log()) + g * mean(p, pi.log())),
-        ("mean under pi", lambda pi, f, r, p, b, g: mean(pi, r) - b * (pi / f).log().sum() + g * mean(p, pi.log())),
+        (
+            "the other way",
+            lambda pi, f, r, p, b, g: mean(pi, r) - b * mean(f, (f / pi).log()) + g * mean(p, pi.log()),
+        ),
+        (
+            "mean under pi",
+            lambda pi, f, r, p, b, g: mean(pi, r) - b * (pi / f).log().sum() + g * mean(p, pi.log()),
+        ),
         ("weighed by the policy", lambda pi, f, r, p, b, g: objective_sums(pi, f, 0 * r, p, b, g) + r.mean()),
         ("changed places", lambda pi, f, r, p, b, g: objective_joined(pi, f, r, p, g, b)),
         ("term is missing", lambda pi, f, r, p, b, g: mean(pi, r - b * (pi / f).log())),
