@@ -37,6 +37,7 @@ EXERCISES: tuple[Exercise, ...] = (
     *nb13.EXERCISES,
     *nb14.EXERCISES,
     *nb15.EXERCISES,
+    *nb16.EXERCISES,
     *nb17.EXERCISES,
     *nb18.EXERCISES,
 )
