@@ -22,6 +22,7 @@ from answers import (
     nb13,
     nb14,
     nb15,
+    nb16,
     nb17,
     nb18,
 )
@@ -44,6 +45,7 @@ SHEETS = (
     nb13,
     nb14,
     nb15,
+    nb16,
     nb17,
     nb18,
 )

@@ -18,6 +18,7 @@ from rlbase.lab.exercises import (
     nb13,
     nb14,
     nb15,
+    nb16,
     nb17,
     nb18,
 )
