@@ -61,11 +61,9 @@ def threshold_scene(threshold: float = 0.15, beta: float = 0.5) -> Scene:
 
 def threshold_explorer() -> Explorable:
     """The safety threshold and the price of KL in hand; the best policies are exact."""
-    controls = {
-        "threshold": slider(0.15, 0.0, 1.0, step=0.01, label="safety threshold"),
-        "beta": log_slider(0.5, 0.05, 10.0, label="price of KL, β", steps=10),
-    }
-    return explore(threshold_scene, controls)
+    threshold = slider(0.15, 0.0, 1.0, step=0.01, label="safety threshold")
+    beta = log_slider(0.5, 0.05, 10.0, label="price of KL, β", steps=10)
+    return explore(threshold_scene, {"threshold": threshold, "beta": beta})
 
 
 def inflated_gap(prob: float, margin: float) -> float:
@@ -74,7 +72,7 @@ def inflated_gap(prob: float, margin: float) -> float:
     $\log\frac{b+\sqrt{b^2+4p(1-p)}}{2(1-p)}$ with $b=(2p-1)e^m$; without a margin the log-odds $\log\frac p{1-p}$.
 
     >>> round(inflated_gap(0.75, 0.0), 4), round(inflated_gap(0.75, 1.0), 4)
-    (1.0986, 1.7819)
+    (1.0986, 1.782)
     """
     b = (2 * prob - 1) * math.exp(margin)
     return math.log((b + math.sqrt(b * b + 4 * prob * (1 - prob))) / (2 * (1 - prob)))
@@ -83,41 +81,33 @@ def inflated_gap(prob: float, margin: float) -> float:
 def margin_scene(margin: float = 1.0, prob: float = 0.75) -> Scene:
     """The loss of one comparison with the margin, without, and with its sign flipped; and where scores come to rest."""
     gaps = torch.linspace(-3, 6, 91, dtype=torch.float64)
-    kinds = {
-        "no margin": (0.0, "reference"),
-        "margin": (margin, "policy"),
-        "sign flipped": (-margin, "wrong"),
-    }
-    losses = [
-        Line(gaps, torch.nn.functional.softplus(m - gaps), color, name, width=2)
-        for name, (m, color) in kinds.items()
+    shares = torch.linspace(0.5, 0.98, 49, dtype=torch.float64)
+    losses: list[Line] = []
+    rest: list[Line | Points] = []
+    kinds = [
+        ("no margin", 0.0, "reference"),
+        ("margin", margin, "policy"),
+        ("sign flipped", -margin, "wrong"),
     ]
+    for name, m, color in kinds:
+        losses.append(Line(gaps, torch.nn.functional.softplus(m - gaps), color, name, width=2))
+        rest.append(Line(shares, [inflated_gap(p, m) for p in shares.tolist()], color, name, width=2))
+        rest.append(Points([prob], [inflated_gap(prob, m)], color, size=6))
     loss = Panel(
         losses, "Loss of one comparison", "gap chosen - rejected", "nats", (-3, 6), (0, 6), weight=0.9
     )
-    shares = torch.linspace(0.5, 0.98, 49, dtype=torch.float64)
-    rest: list[Line | Points] = [
-        Line(shares, [inflated_gap(p, m) for p in shares.tolist()], color, name, width=2)
-        for name, (m, color) in kinds.items()
-    ]
-    for m, color in kinds.values():
-        rest.append(Points([prob], [inflated_gap(prob, m)], color, size=6))
     where = Panel(rest, "Where the scores rest", "how often it is preferred", "gap", (0.5, 1), (0, 7.5))
-    plain, wide = inflated_gap(prob, 0.0), inflated_gap(prob, margin)
-    caption = (
-        f"Preferred {prob:.0%} of the time: without a margin the gap is {plain:.2f}, the log-odds; with a margin of "
-        f"{number(margin)} it is {wide:.2f}, with the sign flipped {inflated_gap(prob, -margin):.2f}."
-    )
+    plain, wide, narrow = (inflated_gap(prob, m) for _, m, _ in kinds)
+    caption = f"Preferred {prob:.0%} of the time: without a margin the gap is {plain:.2f}, the log-odds; with a margin "
+    caption += f"of {number(margin)} it is {wide:.2f}, with the sign flipped {narrow:.2f}."
     return Scene([loss, where], caption, width=900, height=340)
 
 
 def margin_explorer() -> Explorable:
     """Margin and preference in hand: the loss, and the gap that is predicted exactly."""
-    controls = {
-        "margin": slider(1.0, 0.0, 3.0, step=0.1, label="margin m", form=".1f"),
-        "prob": slider(0.75, 0.5, 0.98, step=0.01, label="preferred how often"),
-    }
-    return explore(margin_scene, controls)
+    margin = slider(1.0, 0.0, 3.0, step=0.1, label="margin m", form=".1f")
+    prob = slider(0.75, 0.5, 0.98, step=0.01, label="preferred how often")
+    return explore(margin_scene, {"margin": margin, "prob": prob})
 
 
 class _Straight(nn.Module):
@@ -188,16 +178,13 @@ def worlds_scene(factor: float = 1.0, step_at: float = 0.8) -> Scene:
     ]
     caption = (
         f"On verdicts called significantly better: {plain[3]:.1f} % without margins, {found[3]:.1f} % with. "
-        f"The scores are {longer / length:.1f} times as far apart."
     )
+    caption += f"The scores are {longer / length:.1f} times as far apart."
     return Scene(panels, caption, width=900, height=340)
 
 
 def worlds_explorer() -> Explorable:
     """Size (and sign) of Llama 2's margins, and how common clear verdicts are; each setting is fitted anew."""
-    worlds = [("common", 0.8), ("rare", 1.3)]
-    controls = {
-        "factor": slider(1.0, -1.0, 1.0, step=0.25, label="margins times"),
-        "step_at": choice(0.8, worlds, label="great differences are"),
-    }
-    return explore(worlds_scene, controls)
+    worlds = choice(0.8, [("common", 0.8), ("rare", 1.3)], label="great differences are")
+    factor = slider(1.0, -1.0, 1.0, step=0.25, label="margins times")
+    return explore(worlds_scene, {"factor": factor, "step_at": worlds})
