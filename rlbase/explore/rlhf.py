@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from math import log10
 
 import torch
 from torch import Tensor
@@ -81,7 +80,7 @@ def rlhf_scene(beta: float = 0.5, penalty: float = 0.0, place: str = "the last t
 def rlhf_explorer() -> Explorable:
     """The price of KL, the penalty for a missing end and the place of the score, in hand."""
     controls = {
-        "beta": log_slider(0.5, 0.2, 5.0, label="KL coefficient β", steps=int(10 * log10(25))),
+        "beta": log_slider(0.5, 0.1, 5.0, label="KL coefficient β", steps=10),
         "penalty": slider(0.0, 0.0, 4.0, step=0.5, label="penalty for a missing end", form=".1f"),
         "place": choice("the last token", list(PLACES), label="the score is paid on"),
     }
