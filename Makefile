@@ -21,7 +21,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .PHONY: help install lab test lint format types imports unit notebooks browser chromium bench \
-        student embedded-lm smollm2 notebooks-refresh clean distclean
+        student embedded-lm embedded-chain smollm2 notebooks-refresh clean distclean
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -92,6 +92,9 @@ student: $(STAMP) ## write student copies of the notebooks, solutions stripped, 
 
 embedded-lm: $(STAMP) ## train the embedded language model again (a few CPU-minutes)
 	$(BIN)/python -m rlbase train-reviews-lm --out assets/reviews-lm $(ARGS)
+
+embedded-chain: $(STAMP) ## train its fine-tuned version and their reward model again (four CPU-minutes)
+	$(BIN)/python -m rlbase train-reviews-chain --out assets $(ARGS)
 
 smollm2: $(STAMP) ## download a real pretrained model once, for the last cells of some notebooks
 	$(BIN)/python -m rlbase download smollm2-135m $(ARGS)

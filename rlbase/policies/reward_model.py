@@ -143,7 +143,7 @@ def load_reward_model(
 
     Raises:
         FileNotFoundError: no such folder, or none of a reward model's files in it.
-        ValueError: the files cannot be read or do not belong together.
+        ValueError: the files cannot be read or do not belong together, or the device is not there.
 
     >>> model = load_reward_model("reviews-reward")
     >>> bool(model.scale > 0)
@@ -169,7 +169,10 @@ def load_reward_model(
         raise ValueError(f"{where}: {folder / WEIGHTS} holds a shift or a scale that is no number.")
     for part in (model.backbone, model.head):
         part.to(dtype)
-    return model.to(device)
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError):
+        raise ValueError(f"{where}: device {str(device)!r} is not available on this machine.") from None
 
 
 class Ensemble(nn.Module):

@@ -30,13 +30,21 @@ from rlbase.train.reviews_cards import REWARD_CARD, SFT_CARD
 from rlbase.train.reward_model import RewardModelConfig, reward_model
 from rlbase.train.sft import SFTConfig, held_out_loss, sft
 from rlbase.types import Choices, PreferencePairs, Prompt, Rollout
+from rlbase.validate import whole
 
 SFT = SFTConfig(epochs=2, batch_size=16, learning_rate=1e-3, warmup=10, group_by_length=True)
 """Two passes over 8,000 demonstrations: about 75 CPU-seconds."""
 REWARD = RewardModelConfig(learning_rate=1e-3, warmup=10, group_by_length=True)
 """One pass over 8,000 comparisons: about 80 CPU-seconds."""
 RLHF = replace(LANGUAGE_MODEL, updates=30, epochs=2, learning_rate=5e-4)
-"""PPO on the shipped stages."""
+"""PPO on the shipped stages, about 1.2 CPU-seconds an update of 36 responses, with ``critic=LMCritic(reward_model)``.
+
+It begins at a proxy of -0.2 and a gold score of 0.46 and reaches, over seeds 0, 1, 2: in 12 updates 1.0 and 0.60 to
+0.65, 5 nats away; in 25 updates 1.5 and 0.65 to 0.69, 6 nats away; in 50 updates 1.7 and no more gold. At ``beta=0``
+gold peaks at 0.54 after 20 updates and is 0.26 after 50, while the proxy goes on to 2.0; with ``learning_rate=1e-3,
+anneal=False``, too, it is below its beginning after 10 to 20. RLOO in groups of four needs two thirds of the time and
+ends at 1.6 and 0.59.
+"""
 RATER = Rater(temperature=0.1)
 """Whoever compares: a difference of 0.1 in the gold score is preferred with odds of e."""
 LONGEST = 48  # tokens of a response: hardly any is cut off
@@ -94,10 +102,14 @@ def compared(
 
     What was sampled is kept token by token, so that the reward model reads what PPO will show it.
 
+    Raises:
+        ValueError: ``n`` is below 1.
+
     >>> found = compared(load_policy("reviews-sft"), 40, generator=torch.Generator().manual_seed(0))
     >>> len(found.pairs), found.gold.shape, 0.5 < found.ceiling < 1
     (40, torch.Size([80]), True)
     """
+    whole("compared", "n", n, 1)
     rows = 2 * min(n, 360)  # at once: what a small machine holds in memory
     world: Any = request_world(
         policy.tokenizer, scorer, batch_size=rows, group_size=2, max_new_tokens=LONGEST

@@ -132,3 +132,8 @@ def test_policies_and_reward_models_are_not_taken_for_each_other(folder: Path, t
     for name in (str(folder), "reviews-reward"):
         with pytest.raises(ValueError, match="is a reward model; load_reward_model reads it"):
             load_policy(name)
+
+
+def test_a_device_that_is_not_there_gets_one_sentence(folder: Path) -> None:
+    with pytest.raises(ValueError, match="load_reward_model: device 'cuda:99' is not available"):
+        load_reward_model(folder, device="cuda:99")

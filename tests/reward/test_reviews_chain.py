@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,11 +15,24 @@ from rlbase.feedback.raters import Rater
 from rlbase.policies import LMCritic, LMRewardModel, frozen_copy, load_policy, load_reward_model
 from rlbase.train import reviews_chain
 from rlbase.train.ppo import ppo
-from rlbase.train.reviews_chain import RLHF, compared, measure_policy, measure_reward, request_world
+from rlbase.train.reviews_chain import RATER, RLHF, compared, measure_policy, measure_reward, request_world
+from rlbase.types import Choices, Prompt
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def written(tokenizer: Any, rows: Choices) -> list[list[str]]:
+    """The prompts of ``rows`` and the responses to them, as texts."""
+    sides = ((rows.obs.ids, rows.obs.mask), (rows.actions, rows.mask))
+    return [
+        [
+            tokenizer.decode(row[kept].tolist(), skip_special_tokens=True)
+            for row, kept in zip(*side, strict=True)
+        ]
+        for side in sides
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +87,18 @@ def test_pairs_are_neighbours_and_the_rater_goes_by_their_gold_scores() -> None:
     assert len(found.pairs) == 400 and len(found.responses) == len(found.gold) == 800
     ids = found.responses.obs.ids
     assert torch.equal(ids[::2], ids[1::2])  # both responses answer one request
-    texts = [
-        [policy.tokenizer.decode(row[kept].tolist(), skip_special_tokens=True) for row, kept in rows]
-        for rows in (
-            zip(ids, found.responses.obs.mask, strict=True),
-            zip(found.responses.actions, found.responses.mask, strict=True),
-        )
-    ]
+    texts = written(policy.tokenizer, found.responses)
     assert torch.allclose(found.gold, torch.tensor(appeal(*texts)))
     better = torch.where(found.gold[::2] > found.gold[1::2], 0, 1) + torch.arange(0, 800, 2)
     told = found.gold[::2] != found.gold[1::2]
     assert torch.equal(found.pairs.chosen.actions[told], found.responses.actions[better][told])
     assert torch.equal(found.pairs.rejected.actions[told], found.responses.actions[better ^ 1][told])
     assert found.ceiling == pytest.approx(1 - 0.5 * (~told).double().mean().item())
+
+
+def test_no_comparison_is_an_error() -> None:
+    with pytest.raises(ValueError, match="compared: n must be"):
+        compared(load_policy("reviews-sft"), 0, generator=seeded())
 
 
 def test_normalised_to_demonstrations_and_the_spread_of_responses() -> None:
@@ -98,6 +111,22 @@ def test_normalised_to_demonstrations_and_the_spread_of_responses() -> None:
         scores = model.score(found.responses.obs, found.responses.actions, found.responses.mask)
         assert scores.std(correction=0).item() == pytest.approx(1, abs=1e-4)
         assert model.score(shown.obs, shown.actions, shown.mask).mean().item() == pytest.approx(0, abs=1e-4)
+
+
+def test_the_raters_own_score_is_as_sure_as_it_is_right() -> None:
+    """What the rater goes by, in another unit: its verdicts are Bayes', so its mean confidence is the ceiling."""
+    policy = load_policy("reviews-sft")
+
+    class Oracle:
+        scale = torch.tensor(4.0)
+
+        def score(self, obs: Prompt, actions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            gold = appeal(*written(policy.tokenizer, Choices(obs, actions, mask)))
+            return torch.tensor(gold, dtype=torch.float64) / RATER.temperature / self.scale + 0.3
+
+    figures = measure_reward(Oracle(), policy, n=72)
+    assert figures["confidence"] == pytest.approx(figures["ceiling"], abs=1e-6)
+    assert figures["correlation"] == pytest.approx(1, abs=1e-6)
 
 
 def test_shipped_policy_obeys_and_leaves_room() -> None:
