@@ -92,7 +92,7 @@ class MLPPolicy(nn.Module):
 
 def _forward(where: str, net: nn.Sequential, obs: Tensor) -> Tensor:
     """The network in its own precision; observations of another size are refused in words."""
-    weight = net[0].weight
+    weight = next(net.parameters())
     if obs.shape[-1] != weight.shape[1] or not obs.is_floating_point():
         wanted = f"vectors of {weight.shape[1]} real numbers"
         raise ValueError(
