@@ -77,9 +77,10 @@ def masked_whiten(
     r"""Rescale to unit standard deviation over the chosen steps: $(x-\bar x)/(\sigma+\epsilon)$.
 
     ``shift_mean=False`` keeps the mean, $(x-\bar x)/(\sigma+\epsilon)+\bar x$, as OpenAI's RLHF code does
-    for rewards: shifting rewards would change which behaviour is optimal. $\sigma$ is the sample
-    standard deviation (divisor $n-1$; a single choice has $\sigma=0$). Steps outside the mask
-    come out as 0 and influence nothing.
+    for rewards: taking the mean away would pay long and short episodes differently. Yet that form is no pure
+    rescaling: it equals $x/\sigma+\bar x(1-1/\sigma)$, so a step that earned nothing is paid
+    $\bar x(1-1/\sigma)$. $\sigma$ is the sample standard deviation (divisor $n-1$; a single choice has
+    $\sigma=0$). Steps outside the mask come out as 0 and influence nothing.
 
     Raises:
         ValueError: shapes differ, or no step is chosen.

@@ -3,54 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
-from answers import (
-    nb00,
-    nb01,
-    nb02,
-    nb03,
-    nb04,
-    nb05,
-    nb06,
-    nb07,
-    nb10,
-    nb11,
-    nb12,
-    nb13,
-    nb14,
-    nb15,
-    nb16,
-    nb17,
-    nb18,
-)
 
 from rlbase.lab import EXERCISES, Exercise, check, find
 from rlbase.lab.diagnosis import diagnose
+from rlbase.lab.exercises import SHEETS
 
-SHEETS = (
-    nb00,
-    nb01,
-    nb02,
-    nb03,
-    nb04,
-    nb05,
-    nb06,
-    nb07,
-    nb10,
-    nb11,
-    nb12,
-    nb13,
-    nb14,
-    nb15,
-    nb16,
-    nb17,
-    nb18,
-)
-RIGHT: dict[str, list[Any]] = {name: answers for sheet in SHEETS for name, answers in sheet.RIGHT.items()}
-WRONG: dict[str, list[Any]] = {name: answers for sheet in SHEETS for name, answers in sheet.WRONG.items()}
+ANSWERS = [import_module(f"answers.{sheet}") for sheet in SHEETS]
+RIGHT: dict[str, list[Any]] = {name: answers for sheet in ANSWERS for name, answers in sheet.RIGHT.items()}
+WRONG: dict[str, list[Any]] = {name: answers for sheet in ANSWERS for name, answers in sheet.WRONG.items()}
 FUNCTIONS = [e for e in EXERCISES if e.reference is not None]
 # Asked twice on purpose: first learned, later found broken in a run.
 TWINS = (

@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from rlbase import losses
 from rlbase.losses import (
     bradley_terry,
     centring,
     k_wise,
     plackett_luce,
     pointwise,
+    segment_preference,
     soft_bradley_terry,
 )
 
@@ -245,3 +247,42 @@ def test_stable_at_extremes(extreme: float, dtype: torch.dtype) -> None:
         found = gradient(plackett_luce, row)
         expected = [0.0, 0.0, 0.0] if order[0] == 0 else [-1.0, -1.0, 2.0]
         torch.testing.assert_close(found, torch.tensor([expected], dtype=dtype))
+
+
+# what all of them promise: with how many arguments of which shape they are called
+
+CALLS: dict[str, tuple[Callable[..., Tensor], int, tuple[int, ...]]] = {
+    "bradley_terry": (bradley_terry, 2, (4,)),
+    "soft_bradley_terry": (soft_bradley_terry, 3, (4,)),
+    "k_wise": (k_wise, 2, (4, 3)),
+    "plackett_luce": (plackett_luce, 1, (4, 3)),
+    "pointwise": (pointwise, 2, (4,)),
+    "centring": (centring, 2, (4,)),
+    "segment_preference": (segment_preference, 3, (4,)),
+}
+
+
+def test_the_list_of_losses_is_complete() -> None:
+    of_scores = {
+        n for n in losses.__all__ if getattr(losses, n).__module__.endswith((".reward", ".segments"))
+    }
+    assert of_scores == set(CALLS)
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_one_number_for_each_comparison_in_the_dtype_that_came(name: str, dtype: torch.dtype) -> None:
+    loss, arguments, shape = CALLS[name]
+    each = loss(*(torch.full(shape, 0.5, dtype=dtype) for _ in range(arguments)))
+    assert (each.dtype, each.shape) == (dtype, shape[:1])
+
+
+@pytest.mark.parametrize("name", [n for n, (_, arguments, _) in CALLS.items() if arguments > 1])
+def test_broadcasting_is_refused(name: str) -> None:
+    loss, arguments, shape = CALLS[name]
+    for i in range(arguments):
+        for wrong in ((), shape[1:] or (1,), (1, *shape), (*shape, 1), (shape[0] + 1, *shape[1:])):
+            tensors = [torch.full(shape, 0.5) for _ in range(arguments)]
+            tensors[i] = torch.full(wrong, 0.5)
+            with pytest.raises(ValueError, match=f"{name}: .*shapes? "):
+                loss(*tensors)

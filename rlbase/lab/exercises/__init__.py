@@ -1,44 +1,13 @@
-"""Every exercise, in the order of the notebooks; one module for each notebook."""
+"""Every exercise, in the order of the notebooks; one module for each notebook, found by its name ``nbNN``."""
 
 from __future__ import annotations
 
-from rlbase.lab.exercise import Exercise
-from rlbase.lab.exercises import (
-    nb00,
-    nb01,
-    nb02,
-    nb03,
-    nb04,
-    nb05,
-    nb06,
-    nb07,
-    nb10,
-    nb11,
-    nb12,
-    nb13,
-    nb14,
-    nb15,
-    nb16,
-    nb17,
-    nb18,
-)
+import pkgutil
+from importlib import import_module
 
-EXERCISES: tuple[Exercise, ...] = (
-    *nb00.EXERCISES,
-    *nb01.EXERCISES,
-    *nb02.EXERCISES,
-    *nb03.EXERCISES,
-    *nb04.EXERCISES,
-    *nb05.EXERCISES,
-    *nb06.EXERCISES,
-    *nb07.EXERCISES,
-    *nb10.EXERCISES,
-    *nb11.EXERCISES,
-    *nb12.EXERCISES,
-    *nb13.EXERCISES,
-    *nb14.EXERCISES,
-    *nb15.EXERCISES,
-    *nb16.EXERCISES,
-    *nb17.EXERCISES,
-    *nb18.EXERCISES,
+from rlbase.lab.exercise import Exercise
+
+SHEETS = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name.startswith("nb"))
+EXERCISES: tuple[Exercise, ...] = tuple(
+    exercise for sheet in SHEETS for exercise in import_module(f"{__name__}.{sheet}").EXERCISES
 )
