@@ -55,7 +55,7 @@ class PPOConfig:
     whiten_advantages: bool = True
     """Mean 0 and standard deviation 1 over a batch; RLOO and GRPO as published go without."""
     whiten_rewards: bool = False
-    """Unit standard deviation over the choices of a batch, mean kept."""
+    """Unit standard deviation over the choices of a batch, mean kept; `masked_whiten` says what 0 becomes."""
     clip: float = 0.2
     """Ratios below 1 - clip or above 1 + clip earn nothing more; in [0, 1)."""
     clip_high: float | None = None

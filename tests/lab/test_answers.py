@@ -22,7 +22,6 @@ TWINS = (
     {"reward-on-last", "bug-padding"},
     {"whiten", "bug-whitening"},
     {"last-token-index", "bug-last-token"},
-    {"margin", "margin-loss"},
 )
 
 

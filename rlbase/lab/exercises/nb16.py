@@ -1,4 +1,4 @@
-"""Exercises of notebook 16: two rewards made one, the margin of a comparison, and what a threshold does."""
+"""Exercises of notebook 16: two rewards made one, what margins do to scores, what thresholds do to policies."""
 
 # fmt: off
 
@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid, softplus
 
 from rlbase.lab.exercise import Case, Exercise, choice
 
@@ -71,51 +70,50 @@ piecewise_reward = Exercise(
 )
 
 
-def _margin(chosen: Tensor, rejected: Tensor, margin: Tensor) -> Tensor:
-    return -logsigmoid(chosen - rejected - margin)
+def _resting(prob: Tensor, margin: Tensor) -> Tensor:
+    b = (2 * prob - 1) * margin.exp()
+    return ((b + (b.square() + 4 * prob * (1 - prob)).sqrt()) / (2 * (1 - prob))).log()
 
 
-def _pairs(seed: int, scale: float = 1.5, *, extreme: bool = False) -> Case:
-    g = torch.Generator().manual_seed(seed)
-    chosen, rejected = scale * torch.randn(2, 6, generator=g, dtype=torch.float64)
-    margin = torch.tensor([0.0, 1 / 3, 2 / 3, 1.0, 2.0, 3.0], dtype=torch.float64)[torch.randperm(6, generator=g)]
-    label = f"six comparisons, scores of about ±{scale:,g}"
-    return Case(label, {"chosen": chosen, "rejected": rejected, "margin": margin}, extreme)
+def _one_sided(p: Tensor, m: Tensor) -> Tensor:
+    """Only the response that is preferred more often has to win by the margin."""
+    a, b, c = (1 - p) * (-m).exp(), 1 - 2 * p, -p
+    return ((-b + (b.square() - 4 * a * c).sqrt()) / (2 * a)).log()
 
 
-margin_loss = Exercise(
-    "margin-loss", NOTEBOOK, "a clear win must be clear in the scores", *(2, 4, 6),
-    "Write `margin_loss(chosen, rejected, margin)`: the loss of a reward model on comparisons, from the scores of the"
-    " `chosen` and the `rejected` response and Llama 2's `margin`, all `[B]`; one number for each comparison, `[B]`. "
-    "Without a margin it is the Bradley-Terry loss, -log σ(chosen - rejected). With one, the chosen response must be "
-    "ahead **by the margin** to be as well off.",
-    ("To be as well off as before, the gap must be larger by the margin: what stands in the place of the gap?",
-     "-log σ(chosen - rejected - margin).",
-     "return torch.nn.functional.softplus(margin - (chosen - rejected))"),
-    "right for four sets of comparisons, gradients and huge scores included.",
-    reference=_margin, cases=(_pairs(1), _pairs(2), _pairs(3, 4.0), _pairs(4, 1e4, extreme=True)),
-    mistakes=(
-        ("The margin's sign is flipped: added, it lets a clear win off lightly. Subtract it inside the sigmoid.",
-         lambda c, r, m: -logsigmoid(c - r + m)),
-        ("The margin stands outside the sigmoid: there it is a constant, and no gradient ever feels it.",
-         lambda c, r, m: -logsigmoid(c - r) + m),
-        ("The margin stands outside the sigmoid: there it is a constant, and no gradient ever feels it.",
-         lambda c, r, m: -logsigmoid(c - r) - m),
-        ("You multiplied the gap by the margin: subtract it.", lambda c, r, m: -logsigmoid(m * (c - r))),
-        ("You weighted the loss by the margin: it belongs inside the sigmoid.",
-         lambda c, r, m: -m * logsigmoid(c - r)),
-        ("The margin is missing.", lambda c, r, m: -logsigmoid(c - r)),
-        ("Chosen and rejected are exchanged.", lambda c, r, m: -logsigmoid(r - c - m)),
-        ("The sign is flipped: this is the log-likelihood, minimise its negative.",
-         lambda c, r, m: logsigmoid(c - r - m)),
-        ("This is a hinge, max(0, margin - gap): smooth it, -log σ(gap - margin).",
-         lambda c, r, m: (m - (c - r)).clamp(min=0)),
-        ("This is a probability: take its negative logarithm.", lambda c, r, m: (c - r - m).sigmoid()),
-        ("You averaged: give one number for each comparison.", lambda c, r, m: softplus(m - c + r).mean()),
-        ("log(sigmoid(...)) is -infinity where the sigmoid underflows: use logsigmoid or softplus.",
-         lambda c, r, m: -(c - r - m).sigmoid().log()),
+resting_gap = Exercise(
+    "resting-gap", NOTEBOOK, "where the scores come to rest", *(4, 3, 12),
+    "Write `resting_gap(prob, margin)`: of two responses the first is preferred with probability `prob` `[B]`, between "
+    "0 and 1, and whoever wins must win by `margin` `[B]`. The gap d = r_first - r_second `[B]` at which the expected "
+    "loss of a comparison is smallest. No training: a formula, or a search for the root.",
+    ("Write the expected loss with d in it: with probability p the first wins, else the second, whose lead is -d.",
+     "Its derivative is zero where p σ(m - d) = (1 - p) σ(m + d). Put x = exp(d): what kind of equation is it in x?",
+     "b = (2 * prob - 1) * torch.exp(margin); x solves (1 - p) x² - b x - p = 0, and one root is positive; d = log x."),
+    "right for three sets of preferences: the log-odds without a margin, and never the log-odds plus the margin.",
+    reference=_resting,
+    cases=(
+        Case("no margin", {"prob": _doubles(0.5, 0.75, 0.9), "margin": _doubles(0, 0, 0)}),
+        Case("Llama 2's margins", {"prob": _doubles(0.75, 0.6, 0.9, 0.5), "margin": _doubles(1 / 3, 2 / 3, 1, 3)}),
+        Case("the second is preferred", {"prob": _doubles(0.3, 0.1), "margin": _doubles(1, 2)}),
     ),
-    gradient=("chosen", "rejected"),
+    mistakes=(
+        ("These are the log-odds: the margin is missing.", lambda p, m: torch.logit(p)),
+        ("The margin is added in full: it would be if the first always won. When the second wins, it pulls back.",
+         lambda p, m: torch.logit(p) + m),
+        ("The margin is taken off the log-odds: it drives the scores apart.", lambda p, m: torch.logit(p) - m),
+        ("Each side gets the margin in full, away from 0: it stretches the gap by less than itself.",
+         lambda p, m: torch.logit(p) + m * (p - 0.5).sign()),
+        ("The margin's sign is flipped: this is where scores rest when it is added inside the sigmoid.",
+         lambda p, m: _resting(p, -m)),
+        ("Only the first response has to win by the margin here: whoever wins must, the second as well.", _one_sided),
+        ("Only the second response has to win by the margin here: whoever wins must, the first as well.",
+         lambda p, m: -_one_sided(1 - p, m)),
+        ("This is x = exp(d): the gap is its logarithm.", lambda p, m: _resting(p, m).exp()),
+        ("This is the gap of the second over the first.", lambda p, m: -_resting(p, m)),
+        ("This is the probability σ(d): give the gap d itself.", lambda p, m: _resting(p, m).sigmoid()),
+        ("The log-odds are multiplied by e^m: near, but (2p - 1) is multiplied by it, before the root.",
+         lambda p, m: torch.logit(p) * m.exp()),
+    ),
 )
 
 
@@ -180,4 +178,4 @@ predict_threshold = Exercise(
     ),
 )
 
-EXERCISES = (piecewise_reward, margin_loss, logit_whiten, predict_threshold)
+EXERCISES = (piecewise_reward, logit_whiten, resting_gap, predict_threshold)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from torch.nn.functional import logsigmoid, softplus
 
 
 def pieces_loop(helpful, safe, unsafe, threshold):
@@ -19,19 +18,39 @@ def pieces_numpy(helpful, safe, unsafe, threshold):
     return np.where(unsafe.numpy() | (safe.numpy() < threshold), safe.numpy(), helpful.numpy())
 
 
-def margin_softplus(chosen, rejected, margin):
-    return softplus(rejected - chosen + margin)
+def resting_roots(prob, margin):
+    """By the companion matrix of the quadratic."""
+    gaps = []
+    for p, m in zip(prob.tolist(), margin.tolist(), strict=True):
+        gaps.append(np.log(max(np.roots([1 - p, -(2 * p - 1) * np.exp(m), -p]))))
+    return torch.tensor(np.array(gaps))
 
 
-def margin_package(chosen, rejected, margin):
-    from rlbase.losses import bradley_terry
+def resting_bisection(prob, margin):
+    low, high = torch.full_like(prob, -20), torch.full_like(prob, 20)
+    for _ in range(80):
+        d = (low + high) / 2
+        pulled_up = prob * torch.sigmoid(margin - d) > (1 - prob) * torch.sigmoid(margin + d)
+        low, high = torch.where(pulled_up, d, low), torch.where(pulled_up, high, d)
+    return d
 
-    return bradley_terry(chosen, rejected, margin=margin)
+
+def only_the_first(prob, margin):
+    low, high = torch.full_like(prob, -20), torch.full_like(prob, 20)
+    for _ in range(80):
+        d = (low + high) / 2
+        pulled_up = prob * torch.sigmoid(margin - d) > (1 - prob) * torch.sigmoid(d)
+        low, high = torch.where(pulled_up, d, low), torch.where(pulled_up, high, d)
+    return d
 
 
-def margin_logaddexp(chosen, rejected, margin):
-    gap = chosen - rejected - margin
-    return torch.logaddexp(torch.zeros_like(gap), -gap)
+def resting_newton(prob, margin):
+    d = torch.zeros_like(prob)
+    for _ in range(60):
+        up, down = torch.sigmoid(margin - d), torch.sigmoid(margin + d)
+        slope = prob * up - (1 - prob) * down
+        d = d + (slope / (prob * up * (1 - up) + (1 - prob) * down * (1 - down))).clamp(-1, 1)
+    return d
 
 
 def rescale_torch(prob):
@@ -51,7 +70,7 @@ def z(x):
 
 RIGHT = {
     "piecewise-reward": [pieces_loop, pieces_mask, pieces_numpy],
-    "margin-loss": [margin_softplus, margin_package, margin_logaddexp],
+    "resting-gap": [resting_roots, resting_bisection, resting_newton],
     "logit-whiten": [rescale_torch, rescale_numpy],
     "predict-threshold": ["c", "C "],
 }
@@ -68,18 +87,18 @@ WRONG = {
         ("smaller of the two", lambda h, s, u, t: torch.stack((h, s)).amin(0)),
         ("averaged", lambda h, s, u, t: torch.stack((h, s)).mean(0)),
     ],
-    "margin-loss": [
-        ("sign is flipped: added", lambda c, r, m: softplus(-(c - r + m))),
-        ("outside the sigmoid", lambda c, r, m: softplus(r - c) + m),
-        ("outside the sigmoid", lambda c, r, m: softplus(r - c) - m),
-        ("multiplied the gap", lambda c, r, m: softplus((r - c) * m)),
-        ("weighted the loss", lambda c, r, m: m * softplus(r - c)),
-        ("margin is missing", lambda c, r, m: -logsigmoid(c - r)),
-        ("are exchanged", lambda c, r, m: softplus(c - r + m)),
-        ("log-likelihood", lambda c, r, m: -softplus(r - c + m)),
-        ("hinge", lambda c, r, m: torch.relu(r - c + m)),
-        ("averaged", lambda c, r, m: margin_softplus(c, r, m).mean()),
-        ("underflows", lambda c, r, m: -torch.log(torch.sigmoid(c - r - m))),
+    "resting-gap": [
+        ("margin is missing", lambda p, m: (p / (1 - p)).log()),
+        ("added in full", lambda p, m: (p / (1 - p)).log() + m),
+        ("taken off", lambda p, m: (p / (1 - p)).log() - m),
+        ("Each side", lambda p, m: torch.where(p > 0.5, m, torch.where(p < 0.5, -m, 0)) + torch.logit(p)),
+        ("sign is flipped", lambda p, m: resting_bisection(p, -m)),
+        ("Only the first", only_the_first),
+        ("Only the second", lambda p, m: -only_the_first(1 - p, m)),
+        ("gap is its logarithm", lambda p, m: resting_bisection(p, m).exp()),
+        ("second over the first", lambda p, m: resting_bisection(1 - p, m)),
+        ("σ(d)", lambda p, m: torch.sigmoid(resting_bisection(p, m))),
+        ("multiplied by e^m", lambda p, m: m.exp() * (p.log() - (1 - p).log())),
     ],
     "logit-whiten": [
         ("logit is missing", z),
