@@ -66,7 +66,7 @@ def _panel(panel: Panel, left: float, width: float, head: float, foot: float, le
     bars = [m for m in panel.marks if isinstance(m, Bars)]
     for mark in panel.marks:
         if isinstance(mark, Bars):
-            shapes += _bars(mark, bars.index(mark), len(bars), axes)
+            shapes += _bars(mark, bars, axes)
         else:
             shapes += _mark(mark, axes)
     return shapes
@@ -130,20 +130,25 @@ def _dash(line: Line) -> tuple[float, ...]:
     return (6.0, 4.0) if line.dashed else ()
 
 
-def _bars(mark: Bars, index: int, count: int, axes: Axes) -> list[Shape]:
-    step = axes.width / len(mark.heights)
+def _bars(mark: Bars, group: Sequence[Bars], axes: Axes) -> list[Shape]:
+    """One mark of a ``group`` of bars. Numbers stand over all bars of a panel or over none of them."""
+    step, index, count = axes.width / len(mark.heights), group.index(mark), len(group)
     width = min(step * 0.78 / count, 46.0)
     zero = axes.y(_within(0.0, axes.y_range))
+    told = all(_wide(_height(value), 11) <= width + 4 for bars in group for value in bars.heights)
     shapes: list[Shape] = []
     for i, value in enumerate(mark.heights):
         x = axes.left + (i + 0.5) * step + (index - count / 2) * width
         tip = axes.y(_within(value, axes.y_range))
         shapes.append(Box(x + 1, min(tip, zero), width - 2, abs(zero - tip), COLOURS[mark.color]))
-        text = number(round(value, 2))
-        if _wide(text, 11) <= width + 4:
+        if told:
             y = tip - 5 if value >= 0 else tip + 13
-            shapes.append(Words(x + width / 2, y, text, size=11, color="soft", anchor="middle"))
+            shapes.append(Words(x + width / 2, y, _height(value), size=11, color="soft", anchor="middle"))
     return shapes
+
+
+def _height(value: float) -> str:
+    return number(round(value, 2))
 
 
 def _cells(

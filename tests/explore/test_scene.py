@@ -179,6 +179,13 @@ def test_groups_of_bars_stand_side_by_side_around_their_category() -> None:
         assert (first.x + second.x + second.width) / 2 == pytest.approx(names[name])
 
 
+@pytest.mark.parametrize(("width", "told"), [(250, 0), (700, 8)])
+def test_numbers_stand_over_all_bars_of_a_panel_or_over_none(width: int, told: int) -> None:
+    bars = [Bars([0.102, 0.2, 0.3, 0.456], "policy"), Bars([0.25, 0.25, 0.25, 0.25], "truth")]
+    shapes = layout(Scene([Panel(bars, categories="abcd", y_range=(0, 1))], width=width))
+    assert len([s for s in shapes if isinstance(s, Words) and s.size == 11]) == told
+
+
 @pytest.mark.parametrize("values", [[0.0, 0.0], [3.0, 3.0], [-2.0, -2.0], [1.0, 1.0 + 1e-15], [1e-12, 2e-12]])
 def test_flat_and_tiny_curves_have_an_axis(values: list[float]) -> None:
     words = [s.text for s in layout(Scene([Panel([Line([0, 1], values)])])) if isinstance(s, Words)]
