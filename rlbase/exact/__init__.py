@@ -5,7 +5,7 @@ Distributions are 1-D tensors of probabilities (``[n]``); everything is computed
 
 from rlbase.exact.laws import k3_loss_optimum, kl, kl_optimum, pretrain_optimum, total_variation
 from rlbase.exact.mdp import Values, policy_value, value_iteration
-from rlbase.exact.preferences import bt_projection
+from rlbase.exact.preferences import bt_projection, ipo_optimum, kto_optimum, simpo_gap
 from rlbase.exact.responses import enumerate_responses
 from rlbase.exact.sampling import acceptance_rate, best_of_n, best_of_n_kl_bound, rejection_law, win_rate
 
@@ -16,12 +16,15 @@ __all__ = [
     "best_of_n_kl_bound",
     "bt_projection",
     "enumerate_responses",
+    "ipo_optimum",
     "k3_loss_optimum",
     "kl",
     "kl_optimum",
+    "kto_optimum",
     "policy_value",
     "pretrain_optimum",
     "rejection_law",
+    "simpo_gap",
     "total_variation",
     "value_iteration",
     "win_rate",

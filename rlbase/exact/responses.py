@@ -24,6 +24,7 @@ def enumerate_responses(vocab: int, eos: int, length: int) -> tuple[Int[Tensor, 
     >>> [row[m].tolist() for row, m in zip(ids, mask)]
     [[0], [1, 0], [1, 1], [1, 2], [2, 0], [2, 1], [2, 2]]
     """
+    whole("enumerate_responses", "eos", eos, 0)
     in_range("enumerate_responses", "eos", eos, 0, vocab - 1)
     whole("enumerate_responses", "length", length, 1)
     if vocab**length > 1_000_000:

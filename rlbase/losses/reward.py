@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from rlbase.validate import a_tensor, boolean, in_range, same_shape
+from rlbase.validate import a_tensor, boolean, finite, in_range, same_shape
 
 
 def bradley_terry(
@@ -80,7 +80,7 @@ def k_wise(
     each response is read once, and no prompt counts more for having more of them.
 
     Raises:
-        ValueError: shapes differ, or a prompt has fewer than two responses.
+        ValueError: shapes differ, a rank is not finite, or a prompt has fewer than two responses.
 
     >>> k_wise(torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[1, 2, 3]]))  # (2 * 0.3133 + 0.1269) / 3
     tensor([0.2512])
@@ -92,7 +92,9 @@ def k_wise(
     same_shape("k_wise", rewards=rewards, mask=mask)
     if rewards.ndim != 2 or bool((mask.sum(-1) < 2).any()):
         raise ValueError("k_wise: rewards must be [N, K] with at least two ranked responses for each prompt.")
-    rewards = torch.where(mask, rewards, 0)
+    rewards, ranks = torch.where(mask, rewards, 0), torch.where(mask, ranks, 0)
+    if ranks.is_floating_point():  # a rank that is missing would silently be the last
+        finite("k_wise", ranks=ranks)
     i, j = torch.triu_indices(rewards.shape[1], rewards.shape[1], 1, device=rewards.device)
     first = (ranks[:, i] < ranks[:, j]).to(rewards) + 0.5 * (ranks[:, i] == ranks[:, j]).to(rewards)
     each, pair = soft_bradley_terry(rewards[:, i], rewards[:, j], first), mask[:, i] & mask[:, j]

@@ -10,6 +10,7 @@ from rlbase.train.best_of_n import (
     rejection_sampling,
 )
 from rlbase.train.ppo import LANGUAGE_MODEL, PPOConfig, ppo
+from rlbase.train.preference import PreferenceConfig, preference
 from rlbase.train.preference_rl import (
     PreferenceRLConfig,
     choose_pairs,
@@ -18,6 +19,7 @@ from rlbase.train.preference_rl import (
     preference_rl,
     reward_table,
 )
+from rlbase.train.preference_terms import with_reference
 from rlbase.train.reinforce import ReinforceConfig, reinforce
 from rlbase.train.reward_model import RewardModelConfig, reward_model, win_probability
 from rlbase.train.reward_ranking import Rankings, Ratings, reward_ranking, reward_regression
@@ -29,6 +31,7 @@ __all__ = [
     "A2CConfig",
     "Draws",
     "PPOConfig",
+    "PreferenceConfig",
     "PreferenceRLConfig",
     "Rankings",
     "Ratings",
@@ -44,6 +47,7 @@ __all__ = [
     "fit_reward",
     "plan",
     "ppo",
+    "preference",
     "preference_rl",
     "reinforce",
     "rejection_finetune",
@@ -55,4 +59,5 @@ __all__ = [
     "sft",
     "trpo",
     "win_probability",
+    "with_reference",
 ]

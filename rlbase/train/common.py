@@ -43,16 +43,30 @@ def check_parts(
         optional = name in ("critic", "reference") and part is None
         if not optional and not all(hasattr(part, need) for need in needs):
             raise TypeError(f"{where}: {name} must have {', '.join(needs)}, got {type(part).__name__}.")
+    if not parameters_of(policy):
+        raise ValueError(f"{where}: the policy has no parameter that trains; was it made by frozen_copy?")
+    check_reference(where, policy, reference)
+
+
+def check_reference(where: str, policy: Any, reference: Any) -> None:
+    """Raise ``ValueError`` for a reference that would train along, or that has another temperature; None is no fault.
+
+    >>> from rlbase.policies import TabularPolicy
+    >>> policy = TabularPolicy(1, 2)
+    >>> check_reference("ppo", policy, policy)
+    Traceback (most recent call last):
+    ValueError: ppo: the reference is the policy itself and would follow it; pass frozen_copy(policy).
+    """
+    if reference is None:
+        return
     mine, theirs = getattr(policy, "temperature", None), getattr(reference, "temperature", None)
-    if reference is not None and mine != theirs:
+    if mine != theirs:
         raise ValueError(
             f"{where}: policy and reference must have one temperature, got {mine} and {theirs}; "
             "their distance would not be zero even with equal weights."
         )
     trained = {id(p) for p in parameters_of(policy)}
-    if not trained:
-        raise ValueError(f"{where}: the policy has no parameter that trains; was it made by frozen_copy?")
-    if reference is not None and any(id(p) in trained for p in parameters_of(reference)):
+    if any(id(p) in trained for p in parameters_of(reference)):
         raise ValueError(
             f"{where}: the reference is the policy itself and would follow it; pass frozen_copy(policy)."
         )

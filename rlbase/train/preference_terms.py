@@ -1,0 +1,290 @@
+"""What a loss of preferences is given: the names of its parameters say which log-probabilities to compute."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from rlbase.losses import mismatched_kl
+from rlbase.masked import masked_sum
+from rlbase.train import common
+from rlbase.types import Choices, Labelled, Policy, PreferencePairs
+from rlbase.validate import instance
+
+Data: TypeAlias = PreferencePairs | Labelled
+Loss: TypeAlias = Callable[..., Tensor]
+ReferencePoint: TypeAlias = Callable[[], "Tensor | float"]
+
+OF_PAIRS = frozenset(
+    f"{side}_{name}" for side in ("chosen", "rejected") for name in ("logp", "avg_logp", "ref_logp")
+)
+OF_VERDICTS = frozenset(("logp", "avg_logp", "ref_logp", "desirable", "kl"))
+
+
+def needs(loss: Loss) -> tuple[str, ...]:
+    """The parameters that are still to be given to ``loss``, by name.
+
+    Raises:
+        TypeError: ``loss`` is no function, or asks for something that a trainer does not have.
+
+    >>> from rlbase.losses import dpo, orpo
+    >>> needs(functools.partial(orpo, lam=0.1))
+    ('chosen_avg_logp', 'rejected_avg_logp')
+    >>> needs(dpo)
+    Traceback (most recent call last):
+    TypeError: preference: dpo still needs beta; bind it, as in functools.partial(dpo, beta=...).
+    """
+    if not callable(loss):
+        raise TypeError(f"preference: loss must be a function of log-probabilities, got {loss!r:.60}.")
+    bare = [n for n, p in inspect.signature(loss).parameters.items() if p.default is inspect.Parameter.empty]
+    foreign = [name for name in bare if name not in OF_PAIRS | OF_VERDICTS]
+    if foreign:
+        name = _name(loss)
+        raise TypeError(
+            f"preference: {name} still needs {foreign[0]}; bind it, as in functools.partial({name}, {foreign[0]}=...)."
+        )
+    return tuple(bare)
+
+
+def described(loss: Loss) -> str:
+    """Name and bound settings of a loss, for a checkpoint to agree with.
+
+    >>> from rlbase.losses import dpo
+    >>> described(functools.partial(dpo, beta=0.1))
+    'dpo(beta=0.1)'
+    """
+    bound = getattr(loss, "keywords", {})
+    return f"{_name(loss)}({', '.join(f'{name}={value}' for name, value in sorted(bound.items()))})"
+
+
+def prepared(data: Data, loss: Loss, kl: ReferencePoint | None = None) -> Data:
+    """``data`` with mismatched responses beside its own where ``loss`` estimates a reference point from them."""
+    if isinstance(data, Labelled) and "kl" in needs(loss) and kl is None and data.mismatched is None:
+        return data.with_mismatched()
+    return data
+
+
+@torch.no_grad()
+def with_reference(reference: Policy, data: Data, *, batch_size: int = 64) -> Any:
+    """``data`` with the reference's log-probabilities of all its responses, computed once: it need not run again.
+
+    Sums over tokens; what is averaged, the trainer averages. Verdicts also get mismatched responses, and those scored.
+    They belong to this reference and this data: change either, and they must be computed again.
+
+    >>> from rlbase.policies import TabularPolicy
+    >>> arms = Choices(torch.zeros(2, 1).long(), torch.tensor([[1], [0]]), torch.ones(2, 1).bool())
+    >>> with_reference(TabularPolicy(1, 2), PreferencePairs(arms[:1], arms[1:])).ref_logp
+    tensor([[-0.6931, -0.6931]])
+    """
+    if isinstance(data, PreferencePairs):
+        sides = [seq_logp(reference, side, batch_size=batch_size) for side in (data.chosen, data.rejected)]
+        return PreferencePairs(
+            data.chosen, data.rejected, data.prob, data.margin, data.weight, torch.stack(sides, 1)
+        )
+    instance("with_reference", "data", data, Labelled)
+    data = data if data.mismatched is not None else data.with_mismatched()
+    assert data.mismatched is not None
+    both = [seq_logp(reference, each, batch_size=batch_size) for each in (data.choices, data.mismatched)]
+    return Labelled(data.choices, data.desirable, data.weight, data.mismatched, torch.stack(both, 1))
+
+
+@torch.no_grad()
+def seq_logp(policy: Policy, choices: Choices, *, batch_size: int = 64) -> Tensor:
+    """Log-probability of each row's choices together, ``[B]`` on the CPU, without gradient.
+
+    >>> from rlbase.policies import TabularPolicy
+    >>> row = Choices(torch.zeros(1, 3).long(), torch.tensor([[1, 0, 0]]), torch.tensor([[True, True, False]]))
+    >>> seq_logp(TabularPolicy(1, 2), row)
+    tensor([-1.3863])
+    """
+    device = common.device_of(getattr(policy, "policy", policy))
+    parts = [choices[at : at + batch_size].trimmed().to(device) for at in range(0, len(choices), batch_size)]
+    return torch.cat([masked_sum(common.logp_of(policy, part), part.mask).cpu() for part in parts])
+
+
+def terms(
+    policy: Policy, batch: Data, loss: Loss, config: Any, reference: Policy | None, kl: ReferencePoint | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The mean loss of a batch, and what `rlbase.train.preference` records of it."""
+    if isinstance(batch, PreferencePairs):
+        return _pair_terms(policy, batch, loss, config, reference)
+    return _verdict_terms(policy, batch, loss, config, reference, kl)
+
+
+def _pair_terms(
+    policy: Policy, batch: PreferencePairs, loss: Loss, config: Any, reference: Policy | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    names, rows, n = needs(loss), batch.joined().trimmed(), len(batch)
+    with common.autocast(policy, config.precision):
+        logp = masked_sum(common.logp_of(policy, rows), rows.mask)
+        cached = None if batch.ref_logp is None else batch.ref_logp.T.flatten()
+        ref = _reference_logp(reference, rows, cached) if any("ref" in name for name in names) else None
+    avg, logp, ref = _per_length(logp, ref, rows.mask, config.average)
+    known = {"logp": logp, "avg_logp": avg} | ({} if ref is None else {"ref_logp": ref})
+    one = {f"chosen_{name}": x[:n] for name, x in known.items()}
+    two = {f"rejected_{name}": x[n:] for name, x in known.items()}
+    prob = torch.ones_like(logp[:n]) if batch.prob is None else batch.prob.to(logp)
+    each = prob * loss(**{name: (one | two)[name] for name in names})
+    if batch.prob is not None:
+        swapped = {f"chosen_{k}": x[n:] for k, x in known.items()} | {
+            f"rejected_{k}": x[:n] for k, x in known.items()
+        }
+        each = each + (1 - prob) * loss(**{name: swapped[name] for name in names})
+    if config.likelihood:
+        each = each - config.likelihood * (prob * avg[:n] + (1 - prob) * avg[n:])
+    with torch.no_grad():
+        reward = _scale(loss) * (avg if ref is None else logp - ref)
+        gap = reward[:n] - reward[n:]
+        right = (gap > 0).to(gap) + 0.5 * (gap == 0).to(gap)  # equal rewards know nothing
+        metrics = {
+            "accuracy": _mean(prob * right + (1 - prob) * (1 - right), batch.weight),
+            "margin": _mean((2 * prob - 1) * gap, batch.weight),
+            "chosen_reward": _mean(prob * reward[:n] + (1 - prob) * reward[n:], batch.weight),
+            "rejected_reward": _mean(prob * reward[n:] + (1 - prob) * reward[:n], batch.weight),
+            "chosen_nll": -_mean(prob * avg[:n] + (1 - prob) * avg[n:], batch.weight),
+        }
+    return _mean(each, batch.weight), metrics
+
+
+def _verdict_terms(
+    policy: Policy,
+    batch: Labelled,
+    loss: Loss,
+    config: Any,
+    reference: Policy | None,
+    kl: ReferencePoint | None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    names, rows, other = needs(loss), batch.choices.trimmed(), batch.mismatched
+    cached, cached_other = (None, None) if batch.ref_logp is None else batch.ref_logp.unbind(1)
+    with common.autocast(policy, config.precision):
+        logp = masked_sum(common.logp_of(policy, rows), rows.mask)
+        ref = _reference_logp(reference, rows, cached) if "ref_logp" in names else None
+        point: Tensor | float = 0.0
+        if "kl" in names and kl is not None:
+            point = kl()
+        elif "kl" in names and other is not None:
+            other = other.trimmed()
+            with torch.no_grad():
+                there = masked_sum(common.logp_of(policy, other), other.mask)
+            weight = None if other.weight is None else other.weight[:, 0].to(there)
+            there_ref = _reference_logp(reference, other, cached_other)
+            _, there, averaged = _per_length(there, there_ref, other.mask, config.average)
+            assert averaged is not None
+            point = mismatched_kl(there, averaged, weight)
+    avg, logp, ref = _per_length(logp, ref, rows.mask, config.average)
+    known: dict[str, Any] = {"logp": logp, "avg_logp": avg, "ref_logp": ref, "kl": point}
+    share = batch.desirable.to(logp)
+    good, bad = torch.ones_like(share, dtype=torch.bool), torch.zeros_like(share, dtype=torch.bool)
+    if batch.desirable.dtype == torch.bool:
+        each = loss(**{name: (known | {"desirable": batch.desirable})[name] for name in names})
+    else:  # so many of a hundred people would call it desirable
+        each = share * loss(**{name: (known | {"desirable": good})[name] for name in names})
+        each = each + (1 - share) * loss(**{name: (known | {"desirable": bad})[name] for name in names})
+    if config.likelihood:
+        each = each - config.likelihood * share * avg
+    with torch.no_grad():
+        reward, weight = _scale(loss) * (avg if ref is None else logp - ref), batch.weight
+        above = (reward > _scale(loss) * torch.as_tensor(point).to(reward).clamp(min=0)).to(reward)
+        keep = torch.ones_like(share) if weight is None else weight.to(share)
+        chosen, rejected = _mean(reward, keep * share), _mean(reward, keep * (1 - share))
+        metrics = {
+            "accuracy": _mean(share * above + (1 - share) * (1 - above), weight),
+            "margin": chosen - rejected,
+            "chosen_reward": chosen,
+            "rejected_reward": rejected,
+            "chosen_nll": -_mean(avg, keep * share),
+            "kl": torch.as_tensor(point).to(reward),
+        }
+    return _mean(each, weight), metrics
+
+
+def _reference_logp(reference: Policy | None, rows: Choices, cached: Tensor | None) -> Tensor:
+    if cached is not None:
+        return cached
+    assert reference is not None
+    with torch.no_grad():
+        return masked_sum(common.logp_of(reference, rows), rows.mask)
+
+
+def _per_length(
+    logp: Tensor, ref: Tensor | None, mask: Tensor, average: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Mean log-probability of a token, and what the loss calls ``logp`` and ``ref_logp``."""
+    length = mask.sum(-1)
+    avg = logp / length
+    ref = None if ref is None else ref.to(logp)
+    if not average:
+        return avg, logp, ref
+    return avg, avg, None if ref is None else ref / length
+
+
+def _mean(x: Tensor, weight: Tensor | None) -> Tensor:
+    return x.mean() if weight is None else (weight.to(x) * x).sum() / weight.to(x).sum()
+
+
+def _scale(loss: Loss) -> float:
+    bound = getattr(loss, "keywords", {})
+    return float(bound.get("beta", bound.get("tau", 1.0)))
+
+
+def _name(loss: Loss) -> str:
+    return getattr(
+        loss.func if isinstance(loss, functools.partial) else loss, "__name__", type(loss).__name__
+    )
+
+
+def check(
+    policy: Any,
+    data: Any,
+    loss: Any,
+    config: Any,
+    kind: type,
+    reference: Any,
+    kl: Any,
+    held_out: Any,
+    generator: Any,
+) -> None:
+    """Raise unless policy, data, loss and reference belong together."""
+    where, names, name = "preference", needs(loss), _name(loss)
+    instance(where, "config", config, kind)
+    instance(where, "generator", generator, torch.Generator, optional=True)
+    if not hasattr(policy, "evaluate"):
+        raise TypeError(f"{where}: policy must have evaluate, got {type(policy).__name__}.")
+    if not common.parameters_of(policy):
+        raise ValueError(f"{where}: the policy has no parameter that trains; was it made by frozen_copy?")
+    asks, kl_given = any("ref" in each for each in names), kl is not None
+    if kl_given and not ("kl" in names and callable(kl)):
+        raise ValueError(f"{where}: kl must be a function without arguments, for a loss that takes kl.")
+    common.check_reference(where, policy, reference)
+    if reference is not None and not asks:
+        raise ValueError(f"{where}: {name} knows no reference; leave reference out.")
+    for what, given in (("data", data), ("held_out", held_out)):
+        if given is not None or what == "data":
+            _check_data(f"{where}: {what}", given, names, name, asks and reference is None)
+
+
+def _check_data(where: str, data: Any, names: tuple[str, ...], loss: str, cached: bool) -> None:
+    if not isinstance(data, PreferencePairs | Labelled):
+        raise TypeError(f"{where} must be PreferencePairs or Labelled, got {type(data).__name__}.")
+    pairs = isinstance(data, PreferencePairs)
+    if not set(names) <= (OF_PAIRS if pairs else OF_VERDICTS):
+        hint = (
+            "data.unpaired() makes verdicts of them"
+            if pairs
+            else "it learns from comparisons, PreferencePairs"
+        )
+        raise ValueError(f"{where} are {type(data).__name__}, which {loss} cannot learn from; {hint}.")
+    if cached and data.ref_logp is None:
+        raise ValueError(
+            f"{where} need a reference for {loss}: pass reference=frozen_copy(policy), or with_reference(policy, data)."
+        )
+    for side in (data.chosen, data.rejected) if pairs else (data.choices,):
+        empty = (~side.mask.any(1)).nonzero().flatten().tolist()
+        if empty or not len(side):
+            what = f"row {empty[0]} has a response without a choice" if empty else "there are no rows"
+            raise ValueError(f"{where}: {what}.")
