@@ -262,4 +262,4 @@ def _y_range(panel: Panel) -> tuple[float, float]:
     pad = 0.1 * abs(high) if flat else 0.06 * (high - low)
     if not bars:
         return low - pad, high + pad
-    return low if low == 0 else low - pad, high if high == 0 else high + 2 * pad
+    return low if low == 0 else low - 2 * pad, high if high == 0 else high + 2 * pad

@@ -80,7 +80,7 @@ def rlhf_scene(beta: float = 0.5, penalty: float = 0.0, place: str = "the last t
 def rlhf_explorer() -> Explorable:
     """The price of KL, the penalty for a missing end and the place of the score, in hand."""
     controls = {
-        "beta": log_slider(0.5, 0.1, 5.0, label="KL coefficient β", steps=10),
+        "beta": log_slider(0.5, 0.05, 5.0, label="KL coefficient β", steps=10),
         "penalty": slider(0.0, 0.0, 4.0, step=0.5, label="penalty for a missing end", form=".1f"),
         "place": choice("the last token", list(PLACES), label="the score is paid on"),
     }

@@ -92,7 +92,7 @@ def tax_explorer() -> Explorable:
     """The weight of pretraining, the price of KL, and what pretraining text is like, in hand."""
     controls = {
         "gamma": slider(0.0, 0.0, 2.0, step=0.05, label="pretraining weight γ", form=".2f"),
-        "beta": log_slider(0.5, 0.1, 10.0, label="KL coefficient β", steps=10),
+        "beta": log_slider(0.5, 0.5 * 10**-0.7, 0.5 * 10**1.3, label="KL coefficient β", steps=10),
         "law": choice("another law than the reference", list(LAWS), label="pretraining text follows"),
     }
     return explore(tax_scene, controls)

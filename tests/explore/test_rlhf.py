@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 
 from rlbase.exact import kl, kl_optimum, total_variation
@@ -38,3 +41,6 @@ def test_only_the_right_place_lies_on_the_frontier() -> None:
         optimum = kl_optimum(REF, paid(place=wrong), beta=0.5)
         assert (optimum @ SCORE).item() < best_at(kl(optimum, REF)) - 0.01
     assert [*rlhf_explorer().controls] == ["beta", "penalty", "place"]
+    beta: Any = rlhf_explorer().controls["beta"]  # a browser moves a value that lies between two steps
+    steps = (math.log10(beta.value) - beta.min) / beta.step
+    assert beta.value == 0.5 and steps == pytest.approx(round(steps), abs=1e-9)

@@ -170,6 +170,12 @@ def test_bars_start_at_zero_and_are_as_tall_as_their_numbers() -> None:
     assert one.y + one.height == pytest.approx(minus.y)
 
 
+def test_the_number_under_a_negative_bar_stands_above_the_axis() -> None:
+    shapes = layout(Scene([Panel([Bars([-0.11, 1.07])], categories=["start", "PPO"])], height=300))
+    words = {s.text: s.y for s in shapes if isinstance(s, Words)}
+    assert words["-0.11"] < words["start"] - 18
+
+
 def test_groups_of_bars_stand_side_by_side_around_their_category() -> None:
     scene = Scene([Panel([Bars([1, 2]), Bars([3, 4], "truth")], categories="ab")])
     boxes = [s for s in layout(scene) if isinstance(s, Box)]

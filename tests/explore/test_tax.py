@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
 
@@ -30,3 +33,6 @@ def test_both_roads_begin_at_the_optimum_without_mixing() -> None:
 def test_the_caption_says_where_you_are() -> None:
     assert "reward 1.394 (reference 0.600), surprise at pretraining text 2.112" in tax_scene(0.1).alt
     assert [*tax_explorer().controls] == ["gamma", "beta", "law"]
+    beta: Any = tax_explorer().controls["beta"]  # a browser moves a value that lies between two steps
+    steps = (math.log10(beta.value) - beta.min) / beta.step
+    assert beta.value == 0.5 and steps == pytest.approx(round(steps), abs=1e-9)
