@@ -251,7 +251,10 @@ def bind(controls: Mapping[str, W.Widget], figure: LiveFigure, changed: Callable
         spoken[css] = getattr(control, "description", name)
         if isinstance(control, W.FloatSlider | W.IntSlider | W.FloatLogSlider):
             control.layout.width = "360px"
-            control.style.description_width = "initial"
+        elif isinstance(control, W.Dropdown):
+            control.layout.width = "max-content"  # label and choice both whole
+        if not isinstance(control, W.Box):
+            getattr(control, "style").description_width = "initial"  # noqa: B009
         control.observe(lambda _: changed(), names="value")
     figure.labels = spoken
     return row([*controls.values()])

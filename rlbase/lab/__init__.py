@@ -176,7 +176,8 @@ def usable(name: str, answer: Callable[..., Any]) -> Callable[..., Any]:
 
     >>> import torch
     >>> usable("warm-up", lambda rewards, mask: ...)(torch.tensor([1.0, 5.0]), torch.tensor([True, False]))
-    warm-up is still open: from here on the course's own function stands in. Run this cell again when yours is right.
+    warm-up is still open: from here on the course's own function stands in.
+    Run this cell again when yours is right.
     tensor(1.)
     """
     exercise = find(name)
@@ -185,7 +186,7 @@ def usable(name: str, answer: Callable[..., Any]) -> Callable[..., Any]:
     if not diagnose(exercise, answer)[0]:
         return answer
     print(
-        f"{name} is still open: from here on the course's own function stands in. "
+        f"{name} is still open: from here on the course's own function stands in.\n"
         "Run this cell again when yours is right."
     )
     return exercise.reference

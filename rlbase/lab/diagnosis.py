@@ -132,7 +132,10 @@ def _example(
         return f"\n  For example{of} ({case}): expected shape {list(right.shape)}, got {list(mine.shape)}."
     index = tuple((~torch.isclose(mine, right, rtol=1e-4, atol=1e-5)).nonzero()[0].tolist())
     at = f" at {list(index)}" if index else ""
-    return f"\n  For example{of}{at} ({case}): expected {right[index]:.4g}, got {mine[index]:.4g}."
+    digits = next((d for d in (4, 6, 8) if f"{right[index]:.{d}g}" != f"{mine[index]:.{d}g}"), 8)
+    return (
+        f"\n  For example{of}{at} ({case}): expected {right[index]:.{digits}g}, got {mine[index]:.{digits}g}."
+    )
 
 
 def _close(a: Tensor, b: Tensor) -> bool:

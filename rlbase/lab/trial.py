@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rlbase.lab.exercise import Case, Exercise
 
-STUB = "Not written yet: replace the stub by your own lines, run its cell, then check again."
+STUB = "Not written yet: put your own lines in place of the stub, and run both cells."
 SECONDS = 20.0
 
 

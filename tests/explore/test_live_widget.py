@@ -95,6 +95,15 @@ def test_every_kind_of_control_has_its_class_and_label() -> None:
     assert controls["a"].continuous_update and controls["b_c"].continuous_update
 
 
+def test_no_label_is_cut_off_however_long() -> None:
+    top = choice(1.0, [("as high as the room", 1.0), ("low", 0.5)], label="how high the ceiling is to stand")
+    which = buttons(1, [("one", 1), ("two", 2)], label="which of the two pictures")
+    explore(lambda top, which: picture(top), {"top": top, "which": which})
+    for control in (top, which):
+        assert control.style.description_width == "initial"  # the toolkit's own width holds ten letters
+    assert top.layout.width == "max-content"
+
+
 def test_buttons_answer_one_question_after_another() -> None:
     def picture_of(answers: tuple[str, ...]) -> Scene:
         return Scene([Panel([Line([0, 1], [0, 1])])], f"{len(answers)} answers, {answers.count('left')} left")

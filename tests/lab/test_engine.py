@@ -109,6 +109,13 @@ def test_a_pass_says_what_was_verified_and_a_failure_where_to_go_on(
     )
 
 
+def test_numbers_that_differ_look_different(capsys: pytest.CaptureFixture[str]) -> None:
+    known = find("resting-gap").reference
+    assert known is not None
+    check("resting-gap", lambda prob, margin: (known(prob, margin) * 1e3).round() / 1e3)
+    assert "expected 1.09861, got 1.099." in capsys.readouterr().out
+
+
 def test_strict_mode_raises_by_argument_and_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CheckFailed, match="discounted-return: Not written yet"):
         check("discounted-return", stub, strict=True)

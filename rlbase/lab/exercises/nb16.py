@@ -83,9 +83,10 @@ def _one_sided(p: Tensor, m: Tensor) -> Tensor:
 
 resting_gap = Exercise(
     "resting-gap", NOTEBOOK, "where the scores come to rest", *(4, 3, 12),
-    "Write `resting_gap(prob, margin)`: of two responses the first is preferred with probability `prob` `[B]`, between "
-    "0 and 1, and whoever wins must win by `margin` `[B]`. The gap d = r_first - r_second `[B]` at which the expected "
-    "loss of a comparison is smallest. No training: a formula, or a search for the root.",
+    "Write `resting_gap(prob, margin)`, both `[B]`: of two responses the first wins a comparison with probability "
+    "`prob`, strictly between 0 and 1, else the second; and *whichever* wins, its loss is -log σ(lead - `margin`), "
+    "where the lead is the winner's score less the loser's. Return the gap d = r_first - r_second, `[B]`, at which the "
+    "expected loss is smallest, to five digits. No training: a formula, or a search for the root.",
     ("Write the expected loss with d in it: with probability p the first wins, else the second, whose lead is -d.",
      "Its derivative is zero where p σ(m - d) = (1 - p) σ(m + d). Put x = exp(d): what kind of equation is it in x?",
      "b = (2 * prob - 1) * torch.exp(margin); x solves (1 - p) x² - b x - p = 0, and one root is positive; d = log x."),
@@ -109,6 +110,10 @@ resting_gap = Exercise(
         ("Only the second response has to win by the margin here: whoever wins must, the first as well.",
          lambda p, m: -_one_sided(1 - p, m)),
         ("This is x = exp(d): the gap is its logarithm.", lambda p, m: _resting(p, m).exp()),
+        ("The logarithm of a negative number: the other root of the quadratic is the positive one.",
+         lambda p, m: torch.full_like(p, torch.nan)),
+        ("This is how far the margin moves the gap: give the gap itself, log-odds and all.",
+         lambda p, m: _resting(p, m) - torch.logit(p)),
         ("This is the gap of the second over the first.", lambda p, m: -_resting(p, m)),
         ("This is the probability σ(d): give the gap d itself.", lambda p, m: _resting(p, m).sigmoid()),
         ("The log-odds are multiplied by e^m: near, but (2p - 1) is multiplied by it, before the root.",

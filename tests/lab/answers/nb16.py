@@ -35,6 +35,12 @@ def resting_bisection(prob, margin):
     return d
 
 
+def resting_wrong_root(prob, margin):
+    """The quadratic's negative root, whose logarithm is none."""
+    b = (2 * prob - 1) * margin.exp()
+    return ((b - (b**2 + 4 * prob * (1 - prob)).sqrt()) / (2 * (1 - prob))).log()
+
+
 def only_the_first(prob, margin):
     low, high = torch.full_like(prob, -20), torch.full_like(prob, 20)
     for _ in range(80):
@@ -96,6 +102,8 @@ WRONG = {
         ("Only the first", only_the_first),
         ("Only the second", lambda p, m: -only_the_first(1 - p, m)),
         ("gap is its logarithm", lambda p, m: resting_bisection(p, m).exp()),
+        ("other root", lambda p, m: resting_wrong_root(p, m)),
+        ("how far the margin moves", lambda p, m: resting_bisection(p, m) - (p / (1 - p)).log()),
         ("second over the first", lambda p, m: resting_bisection(1 - p, m)),
         ("σ(d)", lambda p, m: torch.sigmoid(resting_bisection(p, m))),
         ("multiplied by e^m", lambda p, m: m.exp() * (p.log() - (1 - p).log())),

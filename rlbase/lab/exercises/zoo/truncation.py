@@ -82,7 +82,7 @@ PATIENT = Patient(
 DIAGNOSIS = diagnosis(
     PATIENT, 9, "The patient's episode return is *better* than the healthy one's, and yet it is ill.",
     {
-        "a": "Nothing is wrong: 4.8 a episode is more than 4.",
+        "a": "Nothing is wrong: 4.8 an episode is more than 4.",
         "b": "The critic learns too slowly: give it more updates.",
         "c": "γ is applied twice, so that the future counts too little.",
         "d": "The reward for cashing in is paid at the wrong state.",
