@@ -9,6 +9,7 @@ from rlbase.train.best_of_n import (
     rejection_finetune,
     rejection_sampling,
 )
+from rlbase.train.online_preference import OnlineConfig, compared, online_preference
 from rlbase.train.ppo import LANGUAGE_MODEL, PPOConfig, ppo
 from rlbase.train.preference import PreferenceConfig, preference
 from rlbase.train.preference_rl import (
@@ -30,6 +31,7 @@ __all__ = [
     "LANGUAGE_MODEL",
     "A2CConfig",
     "Draws",
+    "OnlineConfig",
     "PPOConfig",
     "PreferenceConfig",
     "PreferenceRLConfig",
@@ -44,7 +46,9 @@ __all__ = [
     "accept",
     "best_of_n",
     "choose_pairs",
+    "compared",
     "fit_reward",
+    "online_preference",
     "plan",
     "ppo",
     "preference",

@@ -63,7 +63,7 @@ def best_of_n(policy: Policy, env: Env, n: int, *, generator: torch.Generator) -
     >>> found.scores.shape, found.choices.actions.double().mean().item()  # 1 - 1 / 2 ** 3 = .875
     (torch.Size([1000, 3]), 0.863)
     """
-    return _draw(policy, _grouped("best_of_n", env, n), generator)
+    return _draw(policy, grouped("best_of_n", env, n), generator)
 
 
 def rejection_sampling(
@@ -94,7 +94,7 @@ def rejection_sampling(
     0.73
     """
     in_range("rejection_sampling", "beta", beta, 0, INFINITY, open_low=True)
-    return _draw(policy, _grouped("rejection_sampling", env, n), generator, beta, max_reward)
+    return _draw(policy, grouped("rejection_sampling", env, n), generator, beta, max_reward)
 
 
 def accept(
@@ -143,8 +143,13 @@ def _draw(
     return Draws(choices.trimmed(), prompts, responses, kept, scores, int(rolled.mask.sum()))
 
 
-def _grouped(where: str, env: Env, n: int) -> Any:
-    """The same world with ``n`` rows to a prompt, and a memory of its own for returns."""
+def grouped(where: str, env: Env, n: int) -> Any:
+    """The same world with ``n`` rows to each of its prompts, and a memory of its own for returns.
+
+    >>> from rlbase.envs import Bandit
+    >>> grouped("best_of_n", Bandit(torch.zeros(2), batch_size=3), 4).batch_size
+    12
+    """
     whole(where, "n", n, 1)
     if not hasattr(env, "group_size") or env.horizon is None:
         raise ValueError(f"{where}: {type(env).__name__} cannot begin several rows alike, as a TextEnv can.")
@@ -220,7 +225,7 @@ def rejection_finetune(
     instance("rejection_finetune", "config", config, RejectionConfig)
     instance("rejection_finetune", "generator", generator, torch.Generator, optional=True)
     common.check_parts("rejection_finetune", policy, env)
-    world = _grouped("rejection_finetune", env, config.samples)
+    world = grouped("rejection_finetune", env, config.samples)
     parameters = common.parameters_of(policy)
     generator = common.new_generator(parameters) if generator is None else generator
     optimizer = common.adam(parameters, config.learning_rate)

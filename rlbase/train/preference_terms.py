@@ -26,6 +26,7 @@ OF_PAIRS = frozenset(
 OF_VERDICTS = frozenset(("logp", "avg_logp", "ref_logp", "desirable", "kl"))
 
 
+@functools.lru_cache(maxsize=64)
 def needs(loss: Loss) -> tuple[str, ...]:
     """The parameters that are still to be given to ``loss``, by name.
 
