@@ -101,6 +101,8 @@ sft_loss = Exercise(
         ("No shift: position i predicts token i + 1, so read logits[:, :-1] for tokens[:, 1:].", _unshifted),
         ("The mask was cut on the wrong side: it stands on tokens, so mask[:, 1:] belongs to tokens[:, 1:].",
          lambda x, t, m: _each(x, t)[m[:, :-1]].mean()),
+        ("The mask was cut on the wrong side: it stands on tokens, so mask[:, 1:] belongs to tokens[:, 1:].",
+         lambda x, t, m: torch.where(m[:, :-1], _each(x, t), 0).sum() / m.sum()),
         ("Nothing is masked: prompt and padding are in the loss.", lambda x, t, m: _each(x, t).mean()),
         ("The prompt is in the loss: it ends where the mask begins.",
          lambda x, t, m: _each(x, t)[(m.flip(1).cumsum(1).flip(1) > 0)[:, 1:]].mean()),

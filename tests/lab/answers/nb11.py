@@ -124,6 +124,7 @@ WRONG = {
     "sft-loss": [
         ("No shift", loss_unshifted),
         ("wrong side", lambda x, t, m: (surprises(x, t) * m[:, :-1]).sum() / m[:, :-1].sum()),
+        ("wrong side", lambda x, t, m: (surprises(x, t) * m[:, :-1]).sum() / m.sum()),
         ("Nothing is masked", lambda x, t, m: surprises(x, t).mean()),
         ("The prompt is in the loss", loss_prompt_too),
         ("averaged each row first", loss_row_means),
