@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Callable, Mapping, Sequence
-from math import log10
+from math import ceil, log10
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +117,14 @@ def int_slider(value: int, low: int, high: int, *, label: str, step: int = 1) ->
 def log_slider(value: float, low: float, high: float, *, label: str, steps: int = 20) -> W.FloatLogSlider:
     """A slider that moves by equal factors, ``steps`` of them to a factor of ten.
 
+    ``value`` is one of its places: a browser moves a handle to the nearest place, counted from the lower end. So that
+    end goes down by a part of a step where it must.
+
     >>> log_slider(0.5, 0.01, 10.0, label="beta").value
     0.5
     """
-    ends = {"min": log10(low), "max": log10(high), "step": 1 / steps}
+    below = ceil((log10(value) - log10(low)) * steps - 1e-6)
+    ends = {"min": log10(value) - below / steps, "max": log10(high), "step": 1 / steps}
     return W.FloatLogSlider(value, base=10, **ends, description=label, readout_format=".3r")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -93,6 +94,17 @@ def test_every_kind_of_control_has_its_class_and_label() -> None:
         "rlbase-h": "H",
     }  # fmt: skip
     assert controls["a"].continuous_update and controls["b_c"].continuous_update
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "steps"), [(1.2, 0.05, 10), (0.3, 0.001, 10), (10, 1, 5), (0.5, 0.5, 20)]
+)
+def test_a_log_slider_stands_where_it_was_put(value: float, low: float, steps: int) -> None:
+    control = log_slider(value, low, 20.0, label="β", steps=steps)
+    places = (math.log10(value) - control.min) * steps  # a browser rounds this to a whole number
+    assert abs(places - round(places)) < 1e-6
+    assert low / 10 ** (1 / steps) < 10**control.min <= low * (1 + 1e-9)
+    assert control.value == value
 
 
 def test_no_label_is_cut_off_however_long() -> None:
