@@ -27,6 +27,8 @@ TITLES = {
     "lm": "One PPO update of a small GPT-2",
     "sft": "One step of supervised fine-tuning of a small GPT-2",
     "reward": "One step of a reward model from comparisons, a small GPT-2",
+    "dpo": "One step of DPO of a small GPT-2",
+    "kto": "One step of KTO of a small GPT-2",
 }
 
 
@@ -39,6 +41,9 @@ def entries(arguments: argparse.Namespace) -> dict[str, dict[str, list[str]]]:
         "sft": {"rlbase": [*mine, str(HERE / "lm_sft.py")]},
         "reward": {"rlbase": [*mine, str(HERE / "lm_reward.py")]},
     }
+    for task in ("dpo", "kto"):
+        learn = [*mine, str(HERE / "lm_preference.py"), "--task", task]
+        suites[task] = {"rlbase": learn, "rlbase, cached reference": [*learn, "--cached"]}
     if arguments.peers is not None:
         folder = arguments.peers
         suites["cartpole"] |= {
@@ -50,7 +55,7 @@ def entries(arguments: argparse.Namespace) -> dict[str, dict[str, list[str]]]:
         if arguments.trl_path is not None:
             trl = [str(folder / "lm_trl.py"), "--task", "ppo", "--trl-path", str(arguments.trl_path)]
             suites["lm"] |= {"TRL 1.12": [*peer, *trl]}
-        for task in ("sft", "reward"):
+        for task in ("sft", "reward", "dpo", "kto"):
             rivals = {"bare loop": "lm_floor.py", "TRL": "lm_trl.py"}
             suites[task] |= {
                 name: [*peer, str(folder / script), "--task", task] for name, script in rivals.items()

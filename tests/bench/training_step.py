@@ -14,9 +14,14 @@ import torch
 Times = list[tuple[float, float]]  # CPU and wall milliseconds of each step
 
 
-def parse(doc: str | None) -> argparse.Namespace:
-    """The arguments of such a script, and one thread."""
+def parse(doc: str | None, *, tasks: tuple[str, ...] = ()) -> argparse.Namespace:
+    """The arguments of such a script, and one thread; with several ``tasks``, which one, and ``cached``."""
     parser = argparse.ArgumentParser(description=doc)
+    if tasks:
+        parser.add_argument("--task", choices=tasks, default=tasks[0])
+        parser.add_argument(
+            "--cached", action="store_true", help="the reference's part computed before the clock"
+        )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--updates", type=int, default=24)
     parser.add_argument("--skip", type=int, default=4, help="updates that warm up and do not count")
