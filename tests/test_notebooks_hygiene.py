@@ -109,6 +109,13 @@ def test_names_no_absolute_path(notebook: Notebook) -> None:
     assert not re.search(r"(?<![\w.:/<])/(?:home|root|Users|tmp|work|opt|usr)/", without_pictures)
 
 
+def test_runs_wherever_its_copy_lies(notebook: Notebook) -> None:
+    looks_around = [cell["id"] for cell in notebook["cells"] if "cwd()" in source(cell)]
+    assert not looks_around, (
+        "find logs beside the package, not above the folder that the notebook was copied to"
+    )
+
+
 def test_cells_are_short(notebook: Notebook) -> None:
     lengths = {
         cell["id"]: len(source(cell).strip().splitlines())
