@@ -69,10 +69,9 @@ def encode_responses(
             f"{where}: needs one response to each prompt, and at least one; got {len(prompts)} prompts "
             f"and {len(responses)} responses."
         )
-    once = {
-        text: tokenizer.encode(text) for text in dict.fromkeys(prompts)
-    }  # the two sides of a pair share theirs
-    given, plain = [once[text] for text in prompts], _plain(tokenizer)
+    whole_text, plain = _encoders(tokenizer)
+    once = {text: whole_text(text) for text in dict.fromkeys(prompts)}  # the two sides of a pair share theirs
+    given = [once[text] for text in prompts]
     written = [plain(text) for text in responses]
     if end:
         eos = getattr(tokenizer, "eos_token_id", None)
@@ -196,9 +195,9 @@ def keep_short(
         if limit is not None:
             whole("keep_short", name, limit, 1)
     kept: list[Record] = []
-    report, plain = Report("short enough"), _plain(tokenizer)
+    report, (whole_text, plain) = Report("short enough"), _encoders(tokenizer)
     for i, record in enumerate(records):
-        if max_prompt_tokens is not None and len(tokenizer.encode(record.prompt)) > max_prompt_tokens:
+        if max_prompt_tokens is not None and len(whole_text(record.prompt)) > max_prompt_tokens:
             report.drop("prompt too long", f"record {i}")
         elif max_response_tokens is not None and any(
             len(plain(text)) + end > max_response_tokens for text in _responses(record)
@@ -214,10 +213,15 @@ def _responses(record: Demonstration | Comparison | Rating) -> tuple[str, ...]:
     return (record.chosen, record.rejected) if isinstance(record, Comparison) else (record.response,)
 
 
-def _plain(tokenizer: Any) -> Callable[[str], list[int]]:
-    """The tokenizer's ``encode`` without the special tokens that it may put around a text."""
-    adds = "add_special_tokens" in inspect.signature(tokenizer.encode).parameters
-    return partial(tokenizer.encode, add_special_tokens=False) if adds else tokenizer.encode
+def _encoders(tokenizer: Any) -> tuple[Callable[[str], list[int]], Callable[[str], list[int]]]:
+    """The tokenizer's ``encode``, with and without the special tokens that it may put around a text.
+
+    Neither warns of a text that is too long for the model: how long it is, is what one is about to find out.
+    """
+    known = inspect.signature(tokenizer.encode).parameters
+    quiet = {"verbose": False} if "add_special_tokens" in known and "kwargs" in known else {}  # transformers
+    plain = {**quiet, "add_special_tokens": False} if "add_special_tokens" in known else quiet
+    return partial(tokenizer.encode, **quiet), partial(tokenizer.encode, **plain)
 
 
 def _check(where: str, what: str, rows: list[list[int]], texts: Sequence[str], limit: int | None) -> None:

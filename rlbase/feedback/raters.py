@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rlbase.feedback.clips import Clips
 from rlbase.types import Obs
-from rlbase.validate import in_range, same_shape
+from rlbase.validate import finite, in_range, same_shape
 
 INFINITY = float("inf")
 
@@ -51,9 +51,10 @@ class Rater:
         """Probability that a is preferred to b; 1/2 on a tie.
 
         Raises:
-            ValueError: the shapes differ.
+            ValueError: the shapes differ, or a reward is not finite: nobody can prefer what is not a number.
         """
         same_shape("Rater.prob", reward_a=reward_a, reward_b=reward_b)
+        finite("Rater.prob", reward_a=reward_a, reward_b=reward_b)
         ahead = reward_a - reward_b
         ahead = torch.where(ahead.abs() <= self.tie, 0, ahead)
         sure = (ahead / self.temperature).sigmoid() if self.temperature else (ahead.sign() + 1) / 2

@@ -49,7 +49,7 @@ def _hidden(backbone: Any, ids: Tensor, mask: Tensor, positions: Tensor, cache: 
     return backbone(ids, attention_mask=mask, position_ids=positions, **options)[0]
 
 
-def _check_tokens(vocab_size: int, obs: Prompt, actions: Tensor | None = None) -> None:
+def _check_tokens(where: str, vocab_size: int, obs: Prompt, actions: Tensor | None = None) -> None:
     if obs.ids.ndim != 2 or obs.ids.shape != obs.mask.shape:
         shapes = f"ids {list(obs.ids.shape)} and mask {list(obs.mask.shape)}"
         raise ValueError(f"Prompt: ids and mask must both have shape [B, P], got {shapes}.")
@@ -60,12 +60,12 @@ def _check_tokens(vocab_size: int, obs: Prompt, actions: Tensor | None = None) -
     for name, ids in (("prompt", obs.ids), ("action", actions)):
         if ids is not None and ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= vocab_size):
             worst = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
-            raise ValueError(f"CausalLMPolicy: {name} tokens must lie in 0..{vocab_size - 1}, got {worst}.")
+            raise ValueError(f"{where}: {name} tokens must lie in 0..{vocab_size - 1}, got {worst}.")
 
 
-def _check_length(context: int | None, length: int) -> None:
+def _check_length(where: str, context: int | None, length: int) -> None:
     if context is not None and length > context:
         raise ValueError(
-            f"CausalLMPolicy: prompt and response together have {length} tokens, "
+            f"{where}: prompt and response together have {length} tokens, "
             f"more than the model's context of {context}."
         )

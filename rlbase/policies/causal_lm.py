@@ -96,7 +96,7 @@ class CausalLMPolicy(nn.Module):
         """An empty cache for the prompts ``obs``."""
         from transformers import DynamicCache
 
-        _check_tokens(self.model.config.vocab_size, obs)
+        _check_tokens("CausalLMPolicy", self.model.config.vocab_size, obs)
         mask, positions = _mask_and_positions(obs.to(self.model.device), 0)
         return LMState(DynamicCache(), mask, positions, int(obs.mask.sum(1).max()))
 
@@ -111,7 +111,7 @@ class CausalLMPolicy(nn.Module):
         over the vocabulary, and one generator gives the same tokens on every device.
         """
         state.length += 1
-        _check_length(self.context, state.length)
+        _check_length("CausalLMPolicy", self.context, state.length)
         device = self.model.device
         ids = obs.ids if isinstance(obs, Prompt) else obs[:, None]
         given = ids.device
@@ -161,8 +161,8 @@ class CausalLMPolicy(nn.Module):
         if actions.ndim != 2 or actions.shape[1] == 0 or len(actions) != len(obs):
             shape = list(actions.shape)
             raise ValueError(f"CausalLMPolicy: actions must have shape [{len(obs)}, T], T >= 1, got {shape}.")
-        _check_tokens(self.model.config.vocab_size, obs, actions)
-        _check_length(self.context, int(obs.mask.sum(1).max()) + actions.shape[1])
+        _check_tokens("CausalLMPolicy", self.model.config.vocab_size, obs, actions)
+        _check_length("CausalLMPolicy", self.context, int(obs.mask.sum(1).max()) + actions.shape[1])
         # The state after the last token chooses nothing, so that token is not even fed.
         return state_features(self.model.base_model, obs, actions[:, :-1])
 
@@ -226,8 +226,8 @@ class LMCritic(nn.Module):
     def value(self, obs: Prompt, actions: Tensor) -> Tensor:
         """Values ``[B, T + 1]``: of the state before each token of ``actions [B, T]``, and after the last."""
         backbone: Any = self._shared[0] if self.backbone is None else self.backbone
-        _check_tokens(backbone.config.vocab_size, obs, actions)
-        _check_length(self.context, int(obs.mask.sum(1).max()) + actions.shape[1])
+        _check_tokens("LMCritic", backbone.config.vocab_size, obs, actions)
+        _check_length("LMCritic", self.context, int(obs.mask.sum(1).max()) + actions.shape[1])
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detach):
             states = state_features(backbone, obs, actions)
         return self.head(states)[..., 0].float().to(actions.device)

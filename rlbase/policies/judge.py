@@ -82,6 +82,7 @@ class GenerativeJudge:
 
     def __call__(self, prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
         """The log-odds of ``yes`` for each response; the critiques are kept in ``critiques``."""
+        _alike(prompts=prompts, responses=responses)
         texts = [
             _filled(self.template, prompt=p, response=r) for p, r in zip(prompts, responses, strict=True)
         ]
@@ -92,6 +93,7 @@ class GenerativeJudge:
 
         Asked the other way round it is the negative: exactly so without critiques, else up to what was sampled.
         """
+        _alike(prompts=prompts, firsts=firsts, seconds=seconds)
         orders = ((firsts, seconds), (seconds, firsts))
         texts = [
             _filled(self.pair_template, prompt=p, first=a, second=b)
@@ -140,6 +142,12 @@ class GenerativeJudge:
         if start or not hasattr(tokenizer, "all_special_ids"):
             return list(tokenizer.encode(text))
         return list(tokenizer.encode(text, add_special_tokens=False))
+
+
+def _alike(**texts: Sequence[str]) -> None:
+    if len({len(found) for found in texts.values()}) > 1:
+        told = ", ".join(f"{len(found)} {name}" for name, found in texts.items())
+        raise ValueError(f"GenerativeJudge: needs one of each kind to a prompt, got {told}.")
 
 
 def _filled(template: str, **fields: str) -> str:

@@ -136,7 +136,7 @@ def random_policy(
     return CausalLMPolicy(model, temperature=temperature)
 
 
-def reviews_folder(model: str = "reviews-lm") -> Path:
+def reviews_folder(model: str = "reviews-lm", where: str = "load_policy") -> Path:
     """Where an embedded model lies: inside an installed package, or in ``assets/`` of a clone."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "assets" / model, package.parent / "assets" / model):
@@ -144,7 +144,7 @@ def reviews_folder(model: str = "reviews-lm") -> Path:
             return folder
     made = "lm --out assets/reviews-lm" if model == "reviews-lm" else "chain --out assets"
     raise FileNotFoundError(
-        f"load_policy: the embedded model is missing (assets/{model}); in a clone, "
+        f"{where}: the embedded model is missing (assets/{model}); in a clone, "
         f"`python -m rlbase train-reviews-{made}` makes it anew."
     )
 

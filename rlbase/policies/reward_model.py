@@ -7,7 +7,6 @@ All of them answer ``score(obs, actions, mask) -> [B]``, which is what `rlbase.e
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -85,8 +84,8 @@ class LMRewardModel(nn.Module):
         boolean("LMRewardModel", mask)
         if not bool(mask.any(1).all()):
             raise ValueError("LMRewardModel: every response needs at least one chosen token to be read at.")
-        _check_tokens(self.backbone.config.vocab_size, obs, actions)
-        _check_length(self.context, int(obs.mask.sum(1).max()) + actions.shape[1])
+        _check_tokens("LMRewardModel", self.backbone.config.vocab_size, obs, actions)
+        _check_length("LMRewardModel", self.context, int(obs.mask.sum(1).max()) + actions.shape[1])
         states = state_features(self.backbone, obs, actions)
         after = mask.shape[1] - mask.flip(1).int().argmax(1)  # the state that has just read the last choice
         rows = torch.arange(len(mask), device=states.device)
@@ -107,6 +106,7 @@ class LMRewardModel(nn.Module):
             ValueError: the model has low-rank adapters, see `rlbase.policies.merged`.
             OSError: the folder cannot be written.
 
+        >>> import tempfile
         >>> from rlbase.policies.load import random_policy
         >>> model, folder = LMRewardModel(random_policy("gpt2", vocab_size=5)), tempfile.mkdtemp()
         >>> model.save(folder)
@@ -125,9 +125,14 @@ class LMRewardModel(nn.Module):
         config = self.backbone.config.to_json_string().encode()
         Path(folder).mkdir(parents=True, exist_ok=True)
         for name, payload in (("config.json", config), (WEIGHTS, save(tensors, metadata={"format": "pt"}))):
-            with tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:
-                Path(temporary, name).write_bytes(payload)
-                os.replace(Path(temporary, name), Path(folder, name))
+            partial = Path(
+                folder, f".{name}.part"
+            )  # one name: what a killed process leaves, the next overwrites
+            try:
+                partial.write_bytes(payload)
+                os.replace(partial, Path(folder, name))
+            finally:
+                partial.unlink(missing_ok=True)
 
 
 def load_reward_model(
@@ -150,7 +155,9 @@ def load_reward_model(
     True
     """
     where = "load_reward_model"
-    folder = reviews_folder("reviews-reward") if name_or_path == "reviews-reward" else Path(name_or_path)
+    folder = (
+        reviews_folder("reviews-reward", where) if name_or_path == "reviews-reward" else Path(name_or_path)
+    )
     if not folder.is_dir():
         raise FileNotFoundError(f"{where}: there is no folder {os.fspath(name_or_path)!r}.")
     for name in ("config.json", WEIGHTS):

@@ -7,9 +7,7 @@ it. `RLHF` holds the settings with which PPO goes on from there.
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +24,7 @@ from rlbase.policies.load import load_policy, reviews_folder
 from rlbase.policies.reward_model import LMRewardModel, load_reward_model, normalise
 from rlbase.rollout import rollout
 from rlbase.train.ppo import LANGUAGE_MODEL
+from rlbase.train.recipe import all_at_the_end, save_in_half
 from rlbase.train.reviews_cards import REWARD_CARD, SFT_CARD
 from rlbase.train.reward_model import RewardModelConfig, reward_model
 from rlbase.train.sft import SFTConfig, held_out_loss, sft
@@ -143,15 +142,15 @@ def train_reviews_chain(
     Raises:
         OSError: ``out`` cannot be written.
 
+    >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> *records, figures = train_reviews_chain(folder, demonstrations=16, comparisons=8, measured_on=8)
     >>> len(records), load_reward_model(folder / "reviews-reward").scale.item() > 0
     (3, True)
     """
-    out.mkdir(parents=True, exist_ok=True)
     first, second = (torch.Generator().manual_seed(seed + stage) for stage in range(2))
-    with tempfile.TemporaryDirectory(dir=out, prefix=".") as temporary:  # fails at once if out is read-only
-        sft_folder, reward_folder = Path(temporary, "reviews-sft"), Path(temporary, "reviews-reward")
+    with all_at_the_end(out) as folder:
+        sft_folder, reward_folder = folder / "reviews-sft", folder / "reviews-reward"
         policy: Any = load_policy("reviews")
         shown = encode_demonstrations(policy.tokenizer, requests(demonstrations, seed=seed + 1))
         yield from sft(policy, shown, SFT, generator=first)
@@ -170,11 +169,6 @@ def train_reviews_chain(
         figures |= measure_policy(policy, n=measured_on)
         figures |= measure_reward(load_reward_model(reward_folder), policy, n=measured_on)
         _write_cards(policy, sft_folder, reward_folder, {"seed": seed, **figures})
-        for file in (*sft_folder.iterdir(), *reward_folder.iterdir()):
-            place = out / file.parent.name / file.name
-            place.parent.mkdir(exist_ok=True)
-            file.chmod(0o644)
-            os.replace(file, place)
     yield figures
 
 
@@ -257,7 +251,7 @@ def _responses(rolled: Sequence[Rollout]) -> Choices:
 
 
 def _save_policy(policy: Any, folder: Path) -> None:
-    policy.model.half().save_pretrained(folder)
+    save_in_half(policy, folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(reviews_folder() / name, folder / name)
 

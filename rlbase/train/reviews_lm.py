@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from rlbase.envs.text import pad_left
 from rlbase.policies.causal_lm import CausalLMPolicy
 from rlbase.policies.load import load_policy, random_policy
 from rlbase.train.language_model import LanguageModelConfig, language_model, nats
+from rlbase.train.recipe import all_at_the_end, save_in_half
 
 VOCAB_SIZE = 1536  # room for nearly every word of the grammar as one token
 HELD_OUT_SEED = 10_000  # training draws with the recipe's own seed
@@ -35,15 +34,14 @@ def train_reviews_lm(
     Raises:
         OSError: ``out`` cannot be written.
 
+    >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> *records, figures = train_reviews_lm(folder, texts=128, measured_on=4)
     >>> len(records), (folder / "model.safetensors").is_file()
     (2, True)
     """
-    out.mkdir(parents=True, exist_ok=True)
-    training = reviews(texts, seed=seed)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".") as temporary:  # fails at once if out is read-only
-        folder = Path(temporary)
+    with all_at_the_end(out) as folder:
+        training = reviews(texts, seed=seed)
         tokenizer = _write_tokenizer(training, folder)
         end = tokenizer.token_to_id("<eos>")
         # Half of the texts begin with <eos>, so that the model can begin from nothing, too.
@@ -54,13 +52,10 @@ def train_reviews_lm(
         )
         policy.model.config.eos_token_id = policy.model.config.bos_token_id = end
         yield from language_model(policy, _alike_in_length(encoded, config.batch_size), config)
-        policy.model.half().save_pretrained(folder)
+        save_in_half(policy, folder)
         policy = load_policy(folder)
         figures = measure(policy, training, n=measured_on)
         (folder / "README.md").write_text(_card(policy, figures, texts, seed), encoding="utf-8")
-        for file in folder.iterdir():
-            file.chmod(0o644)
-            os.replace(file, out / file.name)
     yield figures
 
 

@@ -21,7 +21,7 @@ from rlbase.train import common
 from rlbase.train.checkpoint import Checkpoint
 from rlbase.train.epochs import Epochs, adamw, check_offline, learning_rate, lengths_of, run_settings
 from rlbase.types import PreferencePairs, RewardModel
-from rlbase.validate import in_range, instance, one_of
+from rlbase.validate import finite, in_range, instance, one_of
 
 # The mean loss of a batch, and what else to record of it.
 LossOf = Callable[[Any, Any, "RewardModelConfig"], tuple[Tensor, dict[str, Tensor]]]
@@ -88,7 +88,7 @@ def reward_model(
     in front, as measured last.
 
     Raises:
-        ValueError: no comparisons, or a checkpoint of another run.
+        ValueError: no comparisons, a margin that is not finite, or a checkpoint of another run.
         FloatingPointError: a score or the loss is no longer finite; the model is as it was before that step.
 
     >>> from rlbase.policies import TabularReward
@@ -101,6 +101,9 @@ def reward_model(
     """
     instance("reward_model", "pairs", pairs, PreferencePairs)
     instance("reward_model", "held_out", held_out, PreferencePairs, optional=True)
+    for given in (pairs, held_out):
+        if given is not None and given.margin is not None:
+            finite("reward_model", margin=given.margin)
     yield from learn("reward_model", model, pairs, pair_loss, config, held_out, generator, checkpoint)
 
 

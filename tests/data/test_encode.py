@@ -185,3 +185,11 @@ def test_a_tokenizer_without_eos() -> None:
     assert encode_responses(Endless(), ["a"], ["b"], end=False).actions.tolist() == [[1]]
     with pytest.raises(ValueError, match="keep_short: max_prompt_tokens must be at least 1, got 0"):
         keep_short(TOKENIZER, [], max_prompt_tokens=0)
+
+
+def test_measuring_a_long_text_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """transformers warns of texts that its model cannot read; these are being counted, to be left out."""
+    shown = [Demonstration("The film " * 200, " is" * 200), Demonstration("The film", " is fine.")]
+    kept, _ = keep_short(load_policy("reviews").tokenizer, shown, max_prompt_tokens=9, max_response_tokens=9)
+    encode_responses(load_policy("reviews").tokenizer, [shown[0].prompt], [shown[0].response])
+    assert kept == shown[1:] and "".join(capfd.readouterr()) == ""

@@ -57,3 +57,11 @@ def test_a_judge_goes_by_what_was_paid_or_by_its_own_taste() -> None:
     seen = []
     judge(sure, lambda obs, actions: seen.append(obs.tolist()) or obs.float())(walk, walk, torch.Generator())
     assert seen == [[[0, 1, 2]], [[0, 1, 2]]]
+
+
+def test_nobody_prefers_what_is_not_a_number() -> None:
+    broken = torch.tensor([math.nan])
+    for ask in (Rater().prob, lambda a, b: Rater(tie=0.5).label(a, b, torch.Generator())):
+        for pair in ((broken, A[:1]), (A[:1], broken)):
+            with pytest.raises(ValueError, match=r"Rater.prob: reward_[ab] must be finite, got nan at \[0\]"):
+                ask(*pair)

@@ -84,6 +84,21 @@ def test_a_number_whatever_it_writes(token: str) -> None:
     assert all(math.isfinite(score) and abs(score) > 100 for score in critic(["a", "b"], ["x", "y"]))
 
 
+def test_a_critique_that_has_ended_stays_ended_while_others_go_on() -> None:
+    end, a = TOKENIZER.encode(".")[0], TOKENIZER.encode("a")[0]
+    script = iter([[end, a], [a, a], [a, end], [a, a]])
+
+    class Scripted(CausalLMPolicy):
+        def step(self, obs: Any, state: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Any]:
+            _, logp, state = super().step(obs, state, generator)
+            return torch.tensor(next(script)), logp, state
+
+    critic = judge(Scripted(model().model, TOKENIZER), max_critique_tokens=4)
+    critic(["a", "b"], ["x", "y"])
+    assert critic.critiques == ["", "aa"]
+    assert len(list(script)) == 1, "nobody writes once all have ended"
+
+
 def test_both_orders_cancel_a_liking_for_a_place() -> None:
     judged = judge(max_critique_tokens=0)
     firsts, seconds = ["x", "yy", "xy"], ["y", "x", "xy"]
@@ -151,6 +166,8 @@ def test_a_verdict_can_be_taught_by_imitation() -> None:
         (lambda: judge(yes="N"), ValueError, "yes and no must be two different texts"),
         (lambda: judge(no=""), ValueError, "yes and no must be two different texts"),
         (lambda: judge(max_critique_tokens=-1), ValueError, "max_critique_tokens must be at least 0"),
+        (lambda: judge()(["a"], ["x", "y"]), ValueError, "needs one of each kind .*1 prompts, 2 responses"),
+        (lambda: judge().compare(["a"], ["x"], []), ValueError, "1 prompts, 1 firsts, 0 seconds"),
         (lambda: judge()(["a"], ["x" * 80]), ValueError, "more than the model's context of 64"),
     ],
 )

@@ -81,6 +81,18 @@ def test_an_eos_in_the_middle_ends_nothing() -> None:
     assert abs((one - two).item()) > 1e-3
 
 
+def test_what_others_wrote_in_between_is_read_and_not_read_at() -> None:
+    """A turn of somebody else inside a row: the mask has a hole, the score is that of the last choice."""
+    model, row = judge(), rows([[1]], [[2, 0, 3, 1]], pad=0)
+    whole, hole = row.mask.clone(), torch.tensor([[True, False, True, False]])
+    whole[0, 3] = False
+    expected = model.score(row.obs, row.actions, whole)
+    assert torch.equal(model.score(row.obs, row.actions, hole), expected)
+    assert not torch.allclose(
+        model.score(row.obs, row.actions, torch.tensor([[True, True] + 2 * [False]])), expected
+    )
+
+
 def test_joined_pairs_score_as_each_side_does() -> None:
     model = judge()
     chosen, rejected = (
@@ -127,11 +139,15 @@ def test_the_policy_is_copied_and_a_frozen_one_thawed() -> None:
         ({"mask": torch.zeros(2, 2).bool()}, ValueError, "every response needs at least one chosen token"),
         ({"mask": torch.ones(2, 2)}, TypeError, "LMRewardModel: mask must be a boolean tensor"),
         ({"mask": torch.ones(2, 3).bool()}, ValueError, "LMRewardModel: shapes must be equal"),
-        ({"actions": torch.full((2, 2), 7)}, ValueError, r"action tokens must lie in 0..4, got 7"),
+        (
+            {"actions": torch.full((2, 2), 7)},
+            ValueError,
+            r"LMRewardModel: action tokens must lie in 0..4, got 7",
+        ),
         (
             {"actions": torch.zeros(2, 80).long(), "mask": torch.ones(2, 80).bool()},
             ValueError,
-            "context of 64",
+            "LMRewardModel: prompt and response together have .*context of 64",
         ),
     ],
 )

@@ -286,3 +286,11 @@ def test_broadcasting_is_refused(name: str) -> None:
             tensors[i] = torch.full(wrong, 0.5)
             with pytest.raises(ValueError, match=f"{name}: .*shapes? "):
                 loss(*tensors)
+
+
+def test_a_missing_rank_is_not_the_last_place() -> None:
+    ranks = torch.tensor([[1.0, float("nan"), 2.0]])
+    with pytest.raises(ValueError, match=r"k_wise: ranks must be finite, got nan at \[0, 1\]"):
+        k_wise(torch.zeros(1, 3), ranks)
+    real = torch.tensor([[True, False, True]])
+    torch.testing.assert_close(k_wise(torch.zeros(1, 3), ranks, mask=real), torch.tensor([2.0]).log())

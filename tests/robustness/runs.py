@@ -10,25 +10,44 @@ from typing import Any
 import torch
 
 from rlbase.envs import Bandit, CharTokenizer, GymEnv, TextEnv, chain
-from rlbase.policies import LMCritic, LMRewardModel, TabularPolicy, for_env, frozen_copy, random_policy
+from rlbase.feedback import Rater, judge
+from rlbase.policies import (
+    LMCritic,
+    LMRewardModel,
+    StepEnsemble,
+    TabularPolicy,
+    TabularReward,
+    for_env,
+    frozen_copy,
+    random_policy,
+)
 from rlbase.train import (
     A2CConfig,
     PPOConfig,
+    PreferenceRLConfig,
+    Rankings,
+    Ratings,
     ReinforceConfig,
+    RejectionConfig,
     RewardModelConfig,
     SFTConfig,
     TRPOConfig,
     a2c,
     ppo,
+    preference_rl,
     reinforce,
+    rejection_finetune,
     reward_model,
+    reward_ranking,
+    reward_regression,
     sft,
     trpo,
 )
 from rlbase.types import Choices, PreferencePairs, Prompt
 
 UPDATES = {"bandit": 40, "cartpole": 12, "language model": 8, "reinforce": 40, "a2c": 40, "trpo": 25}
-UPDATES |= {"sft": 17, "reward model": 17}
+UPDATES |= {"sft": 17, "reward model": 17, "rankings": 17, "ratings": 17, "rejection": 9, "preferences": 9}
+ROWS = ("sft", "reward model", "rankings", "ratings")
 
 
 def mentions_a(prompts: list[str], responses: list[str]) -> list[float]:
@@ -43,7 +62,7 @@ def build(
     n = UPDATES[name] if updates is None else updates
     generator = torch.Generator().manual_seed(7)
     common: dict[str, Any] = {"generator": generator, "checkpoint": checkpoint}
-    if name in ("sft", "reward model"):
+    if name in ROWS:
         return learning_from_rows(name, n, common)
     if name == "bandit":
         env = Bandit(torch.tensor([[0.0, 1.0, 0.5], [1.0, 0.0, 0.2]]), batch_size=16, noise=0.1)
@@ -64,6 +83,11 @@ def build(
         text = TextEnv(["a", "bc", "cab"], CharTokenizer("abc"), mentions_a, max_new_tokens=4, batch_size=8)
         config = PPOConfig(updates=n, epochs=2, minibatches=2, learning_rate=3e-3, beta=0.1, anneal=False)
         return ppo(model, text, config, critic=value, reference=reference, **common), [model, value, text]
+    if name == "rejection":
+        model = random_policy("gpt2", vocab_size=4, hidden_size=16, layers=1, initializer_range=0.3)
+        text = TextEnv(["a", "bc", "cab"], CharTokenizer("abc"), mentions_a, max_new_tokens=4, batch_size=8)
+        config_f = RejectionConfig(updates=n, samples=3, epochs=2, minibatches=2, learning_rate=3e-3)
+        return rejection_finetune(model, text, config_f, **common), [model]
     world = chain(5, slip=0.2, time_limit=7, batch_size=6)
     policy, critic = for_env(world)
     parts: list[Any] = [policy, world]
@@ -74,6 +98,16 @@ def build(
         # the learning rate falls with the number of updates: a longer run is another run from the start
         config_a = A2CConfig(updates=UPDATES[name], steps=9)
         return a2c(policy, world, config_a, critic=critic, **common), [*parts, critic]
+    if name == "preferences":
+        reward = StepEnsemble([TabularReward(5, 2, spread=0.1), TabularReward(5, 2, spread=0.1)])
+        config_p = PreferenceRLConfig(updates=n, steps=14, clip_length=3, comparisons=4, epochs=3)
+
+        def improve(learned: Any, chances: torch.Generator) -> Any:
+            return a2c(policy, learned, A2CConfig(updates=3, steps=5), critic=critic, generator=chances)
+
+        asked = judge(Rater(error=0.1))
+        run = preference_rl(policy, world, reward, asked, improve, config_p, critic=critic, **common)
+        return run, [*parts, critic, reward]
     config_t = TRPOConfig(updates=n, steps=12, conjugate_steps=4, value_epochs=2)
     return trpo(policy, world, config_t, critic=critic, **common), [*parts, critic]
 
@@ -91,18 +125,28 @@ def learning_from_rows(
     settings |= {"schedule": "constant", "group_by_length": True, "eval_every": 5}
     if name == "sft":
         return sft(model, rows[:22], SFTConfig(**settings), held_out=rows[22:], **common), [model]
-    judge = LMRewardModel(model)
+    scorer = LMRewardModel(model)
+    if name == "rankings":
+        rankings = Rankings(rows, torch.randint(0, 4, (11, 4), generator=noise))
+        return reward_ranking(
+            scorer, rankings, RewardModelConfig(**settings), held_out=rankings[:3], **common
+        ), [scorer]
+    if name == "ratings":
+        ratings = Ratings(rows[:22], torch.randn(22, generator=noise))
+        return reward_regression(
+            scorer, ratings, RewardModelConfig(**settings), held_out=ratings[:7], **common
+        ), [scorer]
     pairs = PreferencePairs(rows[:22], rows[22:])
     config = RewardModelConfig(**settings)
-    return reward_model(judge, pairs, config, held_out=pairs[:7], **common), [judge]
+    return reward_model(scorer, pairs, config, held_out=pairs[:7], **common), [scorer]
 
 
 def fingerprint(parts: list[Any]) -> list[Any]:
-    """Every weight, and what the world remembers."""
+    """Every weight and every buffer, and what the world remembers."""
     seen: list[Any] = []
     for part in parts:
         if isinstance(part, torch.nn.Module):
-            seen += [p.detach().clone() for p in part.parameters()]
+            seen += [p.detach().clone() for p in (*part.parameters(), *part.buffers())]
         else:
             seen.append(list(part.returns))
     return seen

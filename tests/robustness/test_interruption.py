@@ -46,7 +46,9 @@ def test_resumed_equals_uninterrupted(name: str, tmp_path: Path) -> None:
     assert equal(fingerprint(parts), fingerprint(same))
 
 
-@pytest.mark.parametrize("name", ["bandit", "cartpole", "language model"])
+@pytest.mark.parametrize(
+    "name", ["bandit", "cartpole", "language model", "sft", "ratings", "rejection", "preferences"]
+)
 def test_killed_at_random_moments(name: str, tmp_path: Path) -> None:
     """SIGKILL, really, several times; then the last process is left alone."""
     run, parts = build(name, None)
