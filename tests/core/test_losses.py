@@ -298,12 +298,11 @@ CALLS = {
 
 
 def test_the_list_of_losses_is_complete() -> None:
-    """Losses of scores rather than log-probabilities have a list of their own, in tests/reward."""
+    """Losses of scores and losses of preferences have lists of their own, in tests/reward and tests/preference."""
     others = {"clip_fraction", "explained_variance", "schulman_beta", "ziegler_beta"}
-    of_scores = {
-        n for n in losses.__all__ if getattr(losses, n).__module__.endswith((".reward", ".segments"))
-    }
-    assert set(losses.__all__) - of_scores == set(CALLS) | others
+    elsewhere = (".reward", ".segments", ".preference")
+    listed_there = {n for n in losses.__all__ if getattr(losses, n).__module__.endswith(elsewhere)}
+    assert set(losses.__all__) - listed_there == set(CALLS) | others
 
 
 @pytest.mark.parametrize("name", CALLS)
