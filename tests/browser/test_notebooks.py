@@ -20,6 +20,7 @@ HEROES = {
     "04": ("rlbase-clip",),
     "05": ("rlbase-beta",),
     "10": ("rlbase-comparisons",),
+    "12": ("rlbase-constant",),
 }
 NOTEBOOKS = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if path.name[:2] in HEROES]
 
