@@ -9,7 +9,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from rlbase.exact.laws import kl as kl_divergence
 from rlbase.validate import a_tensor, finite, has_shape, in_range
 
 
@@ -140,7 +139,8 @@ def kto_optimum(
     reference says it). With $a=\mu(\lambda_Dq-\lambda_U(1-q))$ the loss is a constant less
     $\sum_y a_y\,\sigma(\beta(\log\frac\pi{\pi_{ref}}-z_0))$. For $\beta\le1$ each term is concave in $\pi$, so there is
     one optimum: nothing for $q\le\frac{\lambda_U}{\lambda_D+\lambda_U}$, and elsewhere $a\beta s(1-s)/\pi$ is the same
-    for all that are kept. ``kl`` fixes $z_0$; None asks for the policy whose own $KL(\pi\|\pi_{ref})$ is $z_0$.
+    for all that are kept (below $\beta=1$ they all are). ``kl`` fixes $z_0$; None asks for the policy whose own
+    $KL(\pi\|\pi_{ref})$ is $z_0$.
 
     Raises:
         ValueError: shapes differ, q outside [0, 1], ``beta`` outside (0, 1], or not one response worth keeping.
@@ -164,40 +164,37 @@ def kto_optimum(
     pull = mu.double() * (desirable_weight * q - undesirable_weight * (1 - q))
     if not (pull > 0).any():
         raise ValueError(f"{where}: no response is desirable often enough to be kept.")
-    ref = ref.double()
-    if kl is not None:
-        return _thresholded(ref, pull, beta, max(0.0, kl)), max(0.0, kl)
-    low, high = (
-        0.0,
-        -ref[pull > 0].min().log().item(),
-    )  # KL(pi||ref) of any policy that keeps these is between
-    for _ in range(45):
-        z = (low + high) / 2
-        found = _thresholded(ref, pull, beta, z)
-        low, high = (z, high) if kl_divergence(found, ref) > z else (low, z)
-    return _thresholded(ref, pull, beta, low), low
+    return _thresholded(ref.double(), pull, beta, None if kl is None else max(0.0, kl))
 
 
-def _thresholded(ref: Tensor, pull: Tensor, beta: float, z: float) -> Tensor:
-    """Nothing where ``pull`` is not positive; elsewhere marginal gains a*beta*s*(1-s)/pi are equal, at whatever level
-    makes the shares add up to 1. Levels are tried side by side; for each, the logarithms of the shares by Newton."""
+def _thresholded(ref: Tensor, pull: Tensor, beta: float, z: float | None) -> tuple[Tensor, float]:
+    r"""Nothing where ``pull`` is not positive; elsewhere marginal gains $as(1-s)/\pi$ are equal, at whatever level
+    makes the shares add up to 1.
+
+    The level and z together decide $x=\beta(\log\frac\pi{\pi_{ref}}-z)$. The shares add up to 1 where
+    $\log\sum\pi_{ref}e^{x/\beta}=-z$, and $KL=z$ where $\sum\pi x=0$. Sixty-five levels are tried side by side, then
+    as many between two of them.
+    """
     kept = pull > 0
-    a, r = pull[kept].log(), ref[kept].log()
-    low, high, enough, log_pi = -800.0, 800.0, 0, r
+    r = ref[kept].log()
+    a = pull[kept].log() - r
+    low, high, best = -800.0, 800.0, 0
+    shares = r[None]
     for _ in range(10):
         levels = torch.linspace(low, high, 65, dtype=torch.float64)[:, None]
-        log_pi = r.expand(65, -1)
-        for _ in range(25):  # the log-gain falls and is concave in log pi: no step can lead astray
-            x = beta * (log_pi - r - z)
-            slope = beta * (1 - 2 * torch.sigmoid(x)) - 1
-            gain = a - softplus(-x) - softplus(x) - log_pi
-            log_pi = (log_pi - (gain - levels) / slope.clamp(max=-1e-9)).clamp(-1e3, 50)
-        enough = int((log_pi.exp().sum(1) > 1).sum())  # the higher the level, the less is kept
-        low, high = levels[max(enough - 1, 0)].item(), levels[min(enough, 64)].item()
-    share = log_pi[max(enough - 1, 0)].exp()
+        x = torch.zeros(65, len(r), dtype=torch.float64)
+        for _ in range(30):  # the log-gain falls and is concave in x: no step can lead astray
+            slope = 1 - 2 * torch.sigmoid(x) - 1 / beta
+            gain = a - softplus(-x) - softplus(x) - x / beta
+            x = (x - (gain - levels) / slope.clamp(max=-1e-9)).clamp(-1e5, 1e5)
+        shares = r + x / beta
+        more = (shares.softmax(1) * x).sum(1) > 0 if z is None else shares.logsumexp(1) > -z
+        best = int(more.long().cumprod(0).sum())  # the higher the level, the less is kept
+        low, high = levels[max(best - 1, 0)].item(), levels[min(best, 64)].item()
+    share = shares[max(best - 1, 0)]
     policy = torch.zeros_like(ref)
-    policy[kept] = share / share.sum()
-    return policy
+    policy[kept] = share.softmax(0)
+    return policy, max(0.0, -share.logsumexp(0).item()) if z is None else z
 
 
 def _preferences(where: str, preference: Tensor) -> int:
