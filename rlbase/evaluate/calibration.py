@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rlbase.evaluate.intervals import quantile
+from rlbase.evaluate.intervals import quantile, wilson
 from rlbase.validate import finite, same_shape, whole
 
 
@@ -58,11 +58,9 @@ def calibration_curve(
     n = count[held]
     said = torch.zeros(bins, dtype=prob.dtype, device=prob.device).index_add(0, index, prob)[held] / n
     seen = torch.zeros(bins, dtype=prob.dtype, device=prob.device).index_add(0, index, outcome)[held] / n
-    z = quantile(where, 0.95)
-    middle = (seen + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * (seen * (1 - seen) / n + z * z / (4 * n * n)).sqrt()
+    low, high = wilson(seen, n, quantile(where, 0.95))
     ece = ((said - seen).abs() * n).sum().item() / len(prob)
-    return Calibration(said, seen, (middle - half).clamp(min=0), (middle + half).clamp(max=1), n, ece)
+    return Calibration(said, seen, low.clamp(min=0), high.clamp(max=1), n, ece)
 
 
 def bayes_ceiling(prob: Float[Tensor, " n"]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -72,10 +72,21 @@ def win_rate(wins: int, losses: int, ties: int = 0, *, confidence: float = 0.95)
     z, n = quantile("win_rate", confidence), wins + losses + ties
     if n == 0:
         return Estimate(math.nan, 0.0, 1.0, 0)
-    p, shrink = (wins + ties / 2) / n, 1 + z * z / n
-    middle = (p + z * z / (2 * n)) / shrink
-    half = z / shrink * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return Estimate(p, max(0.0, middle - half), min(1.0, middle + half), n)
+    p = (wins + ties / 2) / n
+    low, high = wilson(p, n, z)
+    return Estimate(p, max(0.0, low), min(1.0, high), n)
+
+
+def wilson(share: Any, n: Any, z: float) -> tuple[Any, Any]:
+    """The ends of Wilson's interval of a share among ``n``, see `win_rate`; numbers or tensors, not cut to [0, 1].
+
+    >>> [round(end, 3) for end in wilson(0.5, 10, 1.96)]
+    [0.237, 0.763]
+    """
+    shrink = 1 + z * z / n
+    middle = (share + z * z / (2 * n)) / shrink
+    half = z / shrink * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
+    return middle - half, middle + half
 
 
 def paired_win_rate(

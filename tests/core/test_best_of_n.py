@@ -186,6 +186,15 @@ def test_interrupted_runs_go_on_bit_for_bit(tmp_path: Path) -> None:
         assert torch.equal(a, b)
 
 
+def test_all_draws_are_counted_and_not_only_those_that_were_kept() -> None:
+    policy, bandit = four(5)
+    config = RejectionConfig(updates=2, samples=3)
+    assert [r["env_steps"] for r in rejection_finetune(policy, bandit, config, generator=seeded())] == [
+        15,
+        30,
+    ]
+
+
 def test_a_round_that_accepts_nothing_changes_nothing() -> None:
     policy, bandit = four(4)
     config = RejectionConfig(updates=1, samples=2, beta=0.01, max_reward=100.0)

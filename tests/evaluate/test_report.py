@@ -19,6 +19,7 @@ from rlbase.evaluate import (
     Report,
     Sample,
     Table,
+    exactly,
     metered,
     paired_win_rate,
     report,
@@ -338,3 +339,9 @@ def test_early_stopping_saves_a_run_that_hacks_its_reward() -> None:
     stopped, kept = train(True)
     assert len(stopped) < len(whole) / 2
     assert kept == pytest.approx(max(gold), abs=1e-6)
+
+
+def test_repeating_itself_means_less_than_half_the_pairs_of_words() -> None:
+    for share, worries in ((0.46, 0), (0.44, 1)):
+        page = Report("x", {"distinct_2": exactly(share)}, {"distinct_2": exactly(0.9)})
+        assert len(page.findings()) == worries

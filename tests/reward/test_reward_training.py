@@ -306,7 +306,11 @@ def test_split_pairs_count_long_rankings_more() -> None:
     r = table(model)
     four = k_wise(r[None, :4], torch.tensor([[1, 2, 3, 4]]))
     two = bradley_terry(r[4:5], r[5:6])
-    whole, _ = ranking_loss(model, rankings, RewardModelConfig())
+    whole, metrics = ranking_loss(model, rankings, RewardModelConfig())
+    known = model.table[0].detach()
+    assert metrics["reward_mean"].item() == pytest.approx(known.mean().item(), abs=1e-6), (
+        "each arm once, no filler"
+    )
     split, _ = pair_loss(model, rankings.pairs(), RewardModelConfig())
     torch.testing.assert_close(whole, (four + two)[0] / 2)
     torch.testing.assert_close(split, (6 * four + two)[0] / 7)

@@ -14,6 +14,7 @@ from torch import Tensor
 from rlbase.exact import enumerate_responses, kl
 from rlbase.policies import TabularPolicy, frozen_copy, random_policy
 from rlbase.train import SFTConfig, common, sft
+from rlbase.train.epochs import Epochs
 from rlbase.train.sft import held_out_loss, sft_loss
 from rlbase.types import Choices, Prompt
 
@@ -166,6 +167,30 @@ def test_the_denominator_is_named() -> None:
         config = SFTConfig(reduce=reduce, batch_size=1)
         assert sft_loss(policy, rows, config).item() == pytest.approx(expected, rel=1e-6)
         assert held_out_loss(policy, rows, config) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("reduce", ["token", "sequence", 2.0])
+def test_held_out_loss_does_not_depend_on_how_it_is_read(reduce: str | float) -> None:
+    """Five rows of one to three choices, read two at a time: the last batch is short, and no batch like another."""
+    rows = everything([2, 0])[MASK.sum(1).argsort()[[-1, 1, 0, -2, 2]]]
+    assert rows.mask.sum(1).tolist() == [3, 2, 1, 3, 2]
+    policy, whole = demonstrator(), SFTConfig(reduce=reduce, batch_size=5)
+    expected = sft_loss(policy, rows, whole).item()
+    assert held_out_loss(policy, rows, replace(whole, batch_size=2)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_batches_of_like_length_come_in_random_order() -> None:
+    """Sorted batches would be a curriculum: the short first in every pass."""
+    lengths = torch.arange(64) % 16
+    epochs, generator = Epochs(64, 4, lengths=lengths), torch.Generator().manual_seed(0)
+    means = []
+    for _ in range(2):
+        batches = [epochs.next(generator) for _ in range(epochs.batches)]
+        assert torch.cat(batches).sort().values.tolist() == list(range(64))
+        assert all(len(set(lengths[batch].tolist())) == 1 for batch in batches)
+        means.append([lengths[batch[0]].item() for batch in batches])
+    assert sorted(means[0]) == sorted(means[1]) == list(range(16))
+    assert means[0] != means[1] and all(row != sorted(row) for row in means)
 
 
 def test_bad_demonstrations_are_copied() -> None:
