@@ -37,6 +37,8 @@ def bt_projection(
     margin = torch.as_tensor(margin, dtype=torch.float64).expand(n, n)
     weight = torch.ones(n, n) if weight is None else weight
     has_shape("bt_projection", "weight", weight, (n, n))
+    finite("bt_projection", margin=margin, weight=weight)
+    in_range("bt_projection", "the smallest weight", weight.min().item(), 0, float("inf"), open_high=True)
     asked = weight.double() * preference.double() * (1 - torch.eye(n, dtype=torch.float64))
     won = (asked > 0).double() + torch.eye(n)
     if not torch.linalg.matrix_power(won, n).bool().all():  # Ford (1957): a chain of wins from each to each

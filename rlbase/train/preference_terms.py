@@ -20,6 +20,7 @@ Data: TypeAlias = PreferencePairs | Labelled
 Loss: TypeAlias = Callable[..., Tensor]
 ReferencePoint: TypeAlias = Callable[[], "Tensor | float"]
 
+INFINITY = float("inf")
 OF_PAIRS = frozenset(
     f"{side}_{name}" for side in ("chosen", "rejected") for name in ("logp", "avg_logp", "ref_logp")
 )
@@ -284,6 +285,10 @@ def _check_data(where: str, data: Any, names: tuple[str, ...], loss: str, cached
         raise ValueError(
             f"{where} need a reference for {loss}: pass reference=frozen_copy(policy), or with_reference(policy, data)."
         )
+    for name, x in (("prob", data.prob if pairs else None), ("weight", data.weight)):
+        if x is not None and not bool(((x >= 0) & (x <= (1 if name == "prob" else INFINITY))).all()):
+            what = "probabilities, in [0, 1]" if name == "prob" else "numbers of at least 0"
+            raise ValueError(f"{where}: {name} must be {what}.")
     for side in (data.chosen, data.rejected) if pairs else (data.choices,):
         empty = (~side.mask.any(1)).nonzero().flatten().tolist()
         if empty or not len(side):

@@ -169,3 +169,6 @@ def test_bradley_terry_finds_the_rewards_behind_the_preferences() -> None:
     apart[0, 1] = apart[1, 0] = apart[2, 3] = apart[3, 2] = 1
     with pytest.raises(ValueError, match="comparisons fall apart"):
         bt_projection(torch.full((4, 4), 0.4), weight=apart + torch.eye(4))
+    for margin, weight, said in ((math.nan, None, "margin must be finite"), (0.0, -apart, "smallest weight")):
+        with pytest.raises(ValueError, match=said):
+            bt_projection(torch.full((4, 4), 0.4), margin=margin, weight=weight)
