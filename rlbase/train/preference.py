@@ -89,9 +89,10 @@ def preference(
 
     Records hold ``accuracy``, ``margin``, and the implicit rewards ``chosen_reward`` and ``rejected_reward`` (the
     log-ratio to the reference, or without one the mean log-probability, times the loss's ``beta`` or ``tau``; of
-    verdicts, the means over desirable and undesirable responses); ``chosen_nll``, nats per token of what was chosen;
-    and the same with ``held_out_`` in front, as measured last. Before the first step a policy equals its reference,
-    and DPO's first ``loss`` is log 2.
+    verdicts, the means over desirable and undesirable responses, and ``reference_point``); ``chosen_nll``, nats per
+    token of what was chosen; and the same with ``held_out_`` in front, as measured last. Before the first step a policy
+    equals its reference, and DPO's first ``loss`` is log 2. What no offline data tell, the KL to the reference and what
+    is written, comes from `rlbase.evaluate.metered` around the run.
 
     Raises:
         ValueError: data that do not suit the loss, no reference where one is needed, or a checkpoint of another run.

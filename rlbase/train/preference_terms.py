@@ -200,7 +200,7 @@ def _verdict_terms(
             "chosen_reward": chosen,
             "rejected_reward": rejected,
             "chosen_nll": -_mean(avg, keep * share),
-            "kl": torch.as_tensor(point).to(reward),
+            "reference_point": torch.as_tensor(point).to(reward),
         }
     return _mean(each, weight), metrics
 
