@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from torch import Tensor
 
 from rlbase import exact
 from rlbase.envs import Bandit, CharTokenizer, GymEnv, TextEnv, chain
-from rlbase.evaluate import Estimate, Played, enumerated, meters, perplexity, play, report
+from rlbase.evaluate import Estimate, Played, enumerated, metered, meters, perplexity, play, report
+from rlbase.losses import kto
 from rlbase.policies import MLPPolicy, TabularPolicy, frozen_copy, random_policy
+from rlbase.train import PreferenceConfig, preference
 from rlbase.train.language_model import nats
-from rlbase.types import Choices, Discrete, Prompt
+from rlbase.types import Choices, Discrete, Labelled, Prompt
 
 REF = torch.tensor([[0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])
 PI = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1]])
@@ -271,3 +274,21 @@ def test_length_bias_and_agreement_have_the_right_sign() -> None:
     assert found["length_bias"].value > 0.99
     assert found["agreement"].value == pytest.approx(-1)
     assert found["entropy"].value == pytest.approx(1)  # summed nats over summed choices
+
+
+def test_a_run_on_offline_data_is_metered_too() -> None:
+    """Pairs say nothing of what the policy does; its world does, and the verdicts' own record keeps its name."""
+    reward = torch.tensor([0.0, 1.0, 0.5])
+    arms = Choices(torch.zeros(3, 1).long(), torch.arange(3)[:, None], torch.ones(3, 1).bool())
+    policy = TabularPolicy(1, 3)
+    reference = frozen_copy(policy)
+    verdicts = Labelled(arms, torch.tensor([False, True, False]))
+    run = preference(policy, verdicts, partial(kto, beta=0.5), PreferenceConfig(updates=20, learning_rate=0.1),
+                     reference=reference)  # fmt: skip
+    records = list(metered(run, policy, Bandit(reward), reference=reference, gold=reward[None], every=20))
+    probs = policy.probs()[0].detach().double()
+    assert records[-1]["kl"] == pytest.approx((probs * (3 * probs).log()).sum().item(), abs=1e-5)
+    assert records[-1]["gold"] == pytest.approx((probs @ reward.double()).item(), abs=1e-5)
+    assert (
+        records[-1]["reference_point"] == 0.0
+    )  # one prompt: mismatched responses fall as often as they rise
