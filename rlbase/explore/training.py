@@ -45,6 +45,8 @@ MEANING = {
     "reference_point": ("KTO's reference point", "nats", "reference"),
     "kl": ("KL to the reference", "nats", "reference"),
     "gold": ("Gold reward", "mean", "truth"),
+    "distance": ("Distance from the known answer", "total variation", "policy"),
+    "h": ("Log-ratio gap h", "nats", "policy"),
     "held_out_loss": ("Held-out loss", "", "other"),
     "held_out_accuracy": ("Held-out accuracy", "share of comparisons", "other"),
     "grad_norm": ("Gradient norm", "before clipping", "other"),
