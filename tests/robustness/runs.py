@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from rlbase.envs import Bandit, CharTokenizer, GymEnv, TextEnv, chain
 from rlbase.feedback import Rater, judge
+from rlbase.losses import dpo, kto
 from rlbase.policies import (
     LMCritic,
     LMRewardModel,
@@ -23,7 +25,9 @@ from rlbase.policies import (
 )
 from rlbase.train import (
     A2CConfig,
+    OnlineConfig,
     PPOConfig,
+    PreferenceConfig,
     PreferenceRLConfig,
     Rankings,
     Ratings,
@@ -33,7 +37,9 @@ from rlbase.train import (
     SFTConfig,
     TRPOConfig,
     a2c,
+    online_preference,
     ppo,
+    preference,
     preference_rl,
     reinforce,
     rejection_finetune,
@@ -43,11 +49,12 @@ from rlbase.train import (
     sft,
     trpo,
 )
-from rlbase.types import Choices, PreferencePairs, Prompt
+from rlbase.types import Choices, Labelled, PreferencePairs, Prompt
 
 UPDATES = {"bandit": 40, "cartpole": 12, "language model": 8, "reinforce": 40, "a2c": 40, "trpo": 25}
 UPDATES |= {"sft": 17, "reward model": 17, "rankings": 17, "ratings": 17, "rejection": 9, "preferences": 9}
-ROWS = ("sft", "reward model", "rankings", "ratings")
+UPDATES |= {"comparisons": 17, "verdicts": 17, "online": 9, "refreshed": 9}
+ROWS = ("sft", "reward model", "rankings", "ratings", "comparisons", "verdicts")
 
 
 def mentions_a(prompts: list[str], responses: list[str]) -> list[float]:
@@ -88,6 +95,15 @@ def build(
         text = TextEnv(["a", "bc", "cab"], CharTokenizer("abc"), mentions_a, max_new_tokens=4, batch_size=8)
         config_f = RejectionConfig(updates=n, samples=3, epochs=2, minibatches=2, learning_rate=3e-3)
         return rejection_finetune(model, text, config_f, **common), [model]
+    if name in ("online", "refreshed"):
+        model = random_policy("gpt2", vocab_size=4, hidden_size=16, layers=1, initializer_range=0.3)
+        text = TextEnv(["a", "bc", "cab"], CharTokenizer("abc"), mentions_a, max_new_tokens=4, batch_size=8)
+        refresh = name == "refreshed"
+        config_o = OnlineConfig(updates=n, epochs=2, minibatches=2, learning_rate=3e-3, refresh=refresh)
+        kept = None if refresh else frozen_copy(model)
+        return online_preference(model, text, partial(dpo, beta=0.5), config_o, reference=kept, **common), [
+            model
+        ]
     world = chain(5, slip=0.2, time_limit=7, batch_size=6)
     policy, critic = for_env(world)
     parts: list[Any] = [policy, world]
@@ -125,6 +141,14 @@ def learning_from_rows(
     settings |= {"schedule": "constant", "group_by_length": True, "eval_every": 5}
     if name == "sft":
         return sft(model, rows[:22], SFTConfig(**settings), held_out=rows[22:], **common), [model]
+    if name in ("comparisons", "verdicts"):
+        of_pairs, config_d = PreferencePairs(rows[:22], rows[22:]), PreferenceConfig(**settings)
+        of_one = Labelled(rows[:22], torch.rand(22, generator=noise) < 0.5)
+        data, loss = (
+            (of_pairs, partial(dpo, beta=0.5)) if name == "comparisons" else (of_one, partial(kto, beta=0.5))
+        )
+        more = {"reference": frozen_copy(model), "held_out": data[:7], **common}
+        return preference(model, data, loss, config_d, **more), [model]
     scorer = LMRewardModel(model)
     if name == "rankings":
         rankings = Rankings(rows, torch.randint(0, 4, (11, 4), generator=noise))

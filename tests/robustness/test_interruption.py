@@ -47,7 +47,18 @@ def test_resumed_equals_uninterrupted(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["bandit", "cartpole", "language model", "sft", "ratings", "rejection", "preferences"]
+    "name",
+    [
+        "bandit",
+        "cartpole",
+        "language model",
+        "sft",
+        "ratings",
+        "rejection",
+        "preferences",
+        "comparisons",
+        "refreshed",
+    ],
 )
 def test_killed_at_random_moments(name: str, tmp_path: Path) -> None:
     """SIGKILL, really, several times; then the last process is left alone."""
