@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from rlbase.exact.laws import distribution
 from rlbase.validate import a_tensor, finite, has_shape, in_range
 
 
@@ -85,6 +86,7 @@ def ipo_optimum(
     """
     n = _preferences("ipo_optimum", preference)
     has_shape("ipo_optimum", "ref", ref, (n,))
+    distribution("ipo_optimum", ref=ref)
     in_range("ipo_optimum", "tau", tau, 0, float("inf"), open_low=True, open_high=True)
     if weight is not None and mu is not None:
         raise ValueError("ipo_optimum: pairs are drawn from mu or by weight, give one of them.")
@@ -153,7 +155,7 @@ def kto_optimum(
     ([0.0, 0.395, 0.0, 0.605], 1.198)
     """
     where = "kto_optimum"
-    a_tensor(where, ref=ref, desirable=desirable)
+    distribution(where, ref=ref)
     n = len(ref)
     mu = ref if mu is None else mu
     for name, x in (("desirable", desirable), ("mu", mu)):
@@ -161,10 +163,15 @@ def kto_optimum(
         finite(where, **{name: x})
     if ((desirable < 0) | (desirable > 1)).any():
         raise ValueError(f"{where}: desirable must be shares, in [0, 1].")
+    if (mu < 0).any():
+        raise ValueError(f"{where}: mu says how often each response is shown, and that is never below 0.")
     in_range(where, "beta", beta, 0, 1, open_low=True)
+    in_range(where, "kl", 0.0 if kl is None else kl, -math.inf, math.inf)
+    in_range(where, "desirable_weight", desirable_weight, 0, math.inf, open_high=True)
+    in_range(where, "undesirable_weight", undesirable_weight, 0, math.inf, open_high=True)
     q = desirable.double()
     pull = mu.double() * (desirable_weight * q - undesirable_weight * (1 - q))
-    if not (pull > 0).any():
+    if not ((pull > 0) & (ref > 0)).any():
         raise ValueError(f"{where}: no response is desirable often enough to be kept.")
     return _thresholded(ref.double(), pull, beta, None if kl is None else max(0.0, kl))
 
@@ -177,7 +184,7 @@ def _thresholded(ref: Tensor, pull: Tensor, beta: float, z: float | None) -> tup
     $\log\sum\pi_{ref}e^{x/\beta}=-z$, and $KL=z$ where $\sum\pi x=0$. Sixty-five levels are tried side by side, then
     as many between two of them.
     """
-    kept = pull > 0
+    kept = (pull > 0) & (ref > 0)
     r = ref[kept].log()
     a = pull[kept].log() - r
     low, high, best = -800.0, 800.0, 0

@@ -243,6 +243,8 @@ def kto(
         raise TypeError(f"kto: desirable must be boolean, got {desirable.dtype}.")
     for name, weight in (("desirable_weight", desirable_weight), ("undesirable_weight", undesirable_weight)):
         in_range("kto", name, weight, 0, INFINITY, open_high=True)
+    if not isinstance(kl, Tensor):
+        in_range("kto", "kl", kl, -INFINITY, INFINITY)
     z = torch.as_tensor(kl, dtype=logp.dtype, device=logp.device).detach()
     if z.numel() != 1:
         raise ValueError(f"kto: kl must be one number for the whole batch, got shape {list(z.shape)}.")
@@ -267,9 +269,9 @@ def mismatched_kl(
     >>> mismatched_kl(torch.tensor([-1.0, -4.0]), torch.tensor([-2.0, -3.5]))
     tensor(0.2500)
     """
-    same_shape("mismatched_kl", logp=logp, ref_logp=ref_logp)
+    same_shape("mismatched_kl", logp=logp, ref_logp=ref_logp, weight=logp if weight is None else weight)
     ratio = (logp - ref_logp).detach()
-    mean = ratio.mean() if weight is None else (weight * ratio).sum() / weight.sum()
+    mean = ratio.mean() if weight is None else (weight * ratio).sum() / weight.sum().clamp(min=1e-30)
     return mean.clamp(min=0)
 
 

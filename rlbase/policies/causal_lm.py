@@ -24,7 +24,7 @@ from rlbase.policies.backbone import (
     state_features,
 )
 from rlbase.types import Prompt
-from rlbase.validate import in_range
+from rlbase.validate import in_range, instance
 
 if TYPE_CHECKING:
     from rlbase.policies.reward_model import LMRewardModel
@@ -158,6 +158,7 @@ class CausalLMPolicy(nn.Module):
 
     def _states(self, obs: Prompt, actions: Tensor) -> Tensor:
         """Hidden states ``[B, T, H]`` in which each of ``actions`` was chosen."""
+        instance("CausalLMPolicy", "obs", obs, Prompt)
         if actions.ndim != 2 or actions.shape[1] == 0 or len(actions) != len(obs):
             shape = list(actions.shape)
             raise ValueError(f"CausalLMPolicy: actions must have shape [{len(obs)}, T], T >= 1, got {shape}.")

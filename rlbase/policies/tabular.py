@@ -102,4 +102,12 @@ def score(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probabilities of ``[B, T]`` actions and entropies under ``[B, T, A]`` logits."""
     logp = logits.log_softmax(-1)
     entropy = -(logp.exp() * logp).sum(-1)
-    return logp.gather(-1, actions[..., None])[..., 0], entropy
+    try:
+        return logp.gather(-1, actions[..., None])[..., 0], entropy
+    except RuntimeError:
+        low, high, n = int(actions.min()), int(actions.max()), logits.shape[-1]
+        if low >= 0 and high < n:
+            raise
+        raise ValueError(
+            f"actions must lie in 0..{n - 1}, got {low if low < 0 else high}; does the policy fit this world?"
+        ) from None

@@ -22,7 +22,7 @@ from rlbase.train.best_of_n import grouped
 from rlbase.train.checkpoint import Checkpoint
 from rlbase.train.preference_terms import OF_PAIRS, Loss, described, needs, terms
 from rlbase.types import Choices, Env, Policy, PreferencePairs
-from rlbase.validate import in_range, instance, whole
+from rlbase.validate import in_range, instance, one_of, whole
 
 INFINITY = float("inf")
 CAREFUL = Rater()  # follows Bradley and Terry, with no error
@@ -60,6 +60,7 @@ class OnlineConfig:
             whole("OnlineConfig", name, getattr(self, name), 1)
         for name in ("learning_rate", "likelihood"):
             in_range("OnlineConfig", name, getattr(self, name), 0, INFINITY, open_high=True)
+        one_of("OnlineConfig", "precision", self.precision, ("float32", "bfloat16"))
         in_range("OnlineConfig", "max_grad_norm", self.max_grad_norm, 0, INFINITY, open_low=True)
 
 

@@ -19,7 +19,17 @@ from torch import Tensor
 from rlbase.train import common
 from rlbase.train.checkpoint import Checkpoint
 from rlbase.train.epochs import Epochs, adamw, check_offline, learning_rate, lengths_of, run_settings
-from rlbase.train.preference_terms import Data, Loss, ReferencePoint, check, described, prepared, terms
+from rlbase.train.preference_checks import check, check_data
+from rlbase.train.preference_terms import (
+    Data,
+    Loss,
+    ReferencePoint,
+    described,
+    name_of,
+    needs,
+    prepared,
+    terms,
+)
 from rlbase.types import Labelled, Policy
 from rlbase.validate import in_range
 
@@ -152,7 +162,7 @@ def measure(
     reference: Policy | None = None,
     kl: ReferencePoint | None = None,
 ) -> dict[str, float]:
-    """Loss and metrics of `preference` over all of ``data``, each row counting the same, a batch at a time.
+    """Loss and metrics of `preference` over all of ``data``, a batch at a time: the batches do not show in the means.
 
     >>> from functools import partial
     >>> from rlbase.losses import slic
@@ -163,13 +173,32 @@ def measure(
     >>> found["loss"], found["accuracy"]
     (2.0, 0.5)
     """
-    data = prepared(data, loss, kl)
-    device, totals = common.device_of(policy), {}
+    asks = any("ref" in name for name in needs(loss))
+    check_data("measure: data", data, needs(loss), name_of(loss), asks and reference is None)
+    data, device = prepared(data, loss, kl), common.device_of(policy)
+    sums: dict[str, float] = {}
+    counts: dict[str, float] = {}
     for rows in lengths(data).argsort(stable=True).split(config.batch_size):
         value, metrics = terms(policy, data[rows].to(device), loss, config, reference, kl)
+        every, by_name = _counts(data[rows])
         for name, x in {"loss": value, **metrics}.items():
-            totals[name] = totals.get(name, 0.0) + x.double().item() * len(rows) / len(data)
-    return totals
+            count = by_name.get(name, every)
+            counts[name] = counts.get(name, 0.0) + count
+            sums[name] = sums.get(name, 0.0) + (x.double().item() * count if count else 0.0)
+    means = {name: sums[name] / counts[name] if counts[name] else math.nan for name in sums}
+    if isinstance(data, Labelled):
+        means["margin"] = means["chosen_reward"] - means["rejected_reward"]
+    return means
+
+
+def _counts(data: Data) -> tuple[float, dict[str, float]]:
+    """How much a batch counts; and where only its desirable or its undesirable rows do, how much those."""
+    every = torch.ones(len(data)) if data.weight is None else data.weight
+    if not isinstance(data, Labelled):
+        return every.sum().item(), {}
+    share = data.desirable.to(every)
+    good, bad = (every * share).sum().item(), (every * (1 - share)).sum().item()
+    return every.sum().item(), {"chosen_reward": good, "chosen_nll": good, "rejected_reward": bad}
 
 
 def lengths(data: Data) -> Tensor:

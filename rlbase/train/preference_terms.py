@@ -14,13 +14,12 @@ from rlbase.losses import mismatched_kl
 from rlbase.masked import masked_sum
 from rlbase.train import common
 from rlbase.types import Choices, Labelled, Policy, PreferencePairs
-from rlbase.validate import instance
+from rlbase.validate import has_shape, instance
 
 Data: TypeAlias = PreferencePairs | Labelled
 Loss: TypeAlias = Callable[..., Tensor]
 ReferencePoint: TypeAlias = Callable[[], "Tensor | float"]
 
-INFINITY = float("inf")
 OF_PAIRS = frozenset(
     f"{side}_{name}" for side in ("chosen", "rejected") for name in ("logp", "avg_logp", "ref_logp")
 )
@@ -46,7 +45,7 @@ def needs(loss: Loss) -> tuple[str, ...]:
     bare = [n for n, p in inspect.signature(loss).parameters.items() if p.default is inspect.Parameter.empty]
     foreign = [name for name in bare if name not in OF_PAIRS | OF_VERDICTS]
     if foreign:
-        name = _name(loss)
+        name = name_of(loss)
         raise TypeError(
             f"preference: {name} still needs {foreign[0]}; bind it, as in functools.partial({name}, {foreign[0]}=...)."
         )
@@ -61,7 +60,7 @@ def described(loss: Loss) -> str:
     'dpo(beta=0.1)'
     """
     bound = getattr(loss, "keywords", {})
-    return f"{_name(loss)}({', '.join(f'{name}={value}' for name, value in sorted(bound.items()))})"
+    return f"{name_of(loss)}({', '.join(f'{name}={value}' for name, value in sorted(bound.items()))})"
 
 
 def prepared(data: Data, loss: Loss, kl: ReferencePoint | None = None) -> Data:
@@ -131,12 +130,12 @@ def _pair_terms(
     one = {f"chosen_{name}": x[:n] for name, x in known.items()}
     two = {f"rejected_{name}": x[n:] for name, x in known.items()}
     prob = torch.ones_like(logp[:n]) if batch.prob is None else batch.prob.to(logp)
-    each = prob * loss(**{name: (one | two)[name] for name in names})
+    each = prob * _each(loss, names, one | two, n)
     if batch.prob is not None:
         swapped = {f"chosen_{k}": x[n:] for k, x in known.items()} | {
             f"rejected_{k}": x[:n] for k, x in known.items()
         }
-        each = each + (1 - prob) * loss(**{name: swapped[name] for name in names})
+        each = each + (1 - prob) * _each(loss, names, swapped, n)
     if config.likelihood:
         each = each - config.likelihood * (prob * avg[:n] + (1 - prob) * avg[n:])
     with torch.no_grad():
@@ -150,7 +149,7 @@ def _pair_terms(
             "rejected_reward": _mean(prob * reward[n:] + (1 - prob) * reward[:n], batch.weight),
             "chosen_nll": -_mean(prob * avg[:n] + (1 - prob) * avg[n:], batch.weight),
         }
-    return _mean(each, batch.weight), metrics
+    return _mean_loss(each, batch.weight), metrics
 
 
 def _verdict_terms(
@@ -183,10 +182,10 @@ def _verdict_terms(
     share = batch.desirable.to(logp)
     good, bad = torch.ones_like(share, dtype=torch.bool), torch.zeros_like(share, dtype=torch.bool)
     if batch.desirable.dtype == torch.bool:
-        each = loss(**{name: (known | {"desirable": batch.desirable})[name] for name in names})
+        each = _each(loss, names, known | {"desirable": batch.desirable}, len(share))
     else:  # so many of a hundred people would call it desirable
-        each = share * loss(**{name: (known | {"desirable": good})[name] for name in names})
-        each = each + (1 - share) * loss(**{name: (known | {"desirable": bad})[name] for name in names})
+        each = share * _each(loss, names, known | {"desirable": good}, len(share))
+        each = each + (1 - share) * _each(loss, names, known | {"desirable": bad}, len(share))
     if config.likelihood:
         each = each - config.likelihood * share * avg
     with torch.no_grad():
@@ -202,7 +201,15 @@ def _verdict_terms(
             "chosen_nll": -_mean(avg, keep * share),
             "reference_point": torch.as_tensor(point).to(reward),
         }
-    return _mean(each, weight), metrics
+    return _mean_loss(each, weight), metrics
+
+
+def _each(loss: Loss, names: tuple[str, ...], known: dict[str, Any], rows: int) -> Tensor:
+    each = loss(**{name: known[name] for name in names})
+    has_shape("preference", f"what {name_of(loss)} returns", each, (rows,))
+    if torch.is_grad_enabled() and not each.requires_grad:
+        raise ValueError(f"preference: what {name_of(loss)} returns does not depend on the policy.")
+    return each
 
 
 def _reference_logp(reference: Policy | None, rows: Choices, cached: Tensor | None) -> Tensor:
@@ -229,68 +236,20 @@ def _mean(x: Tensor, weight: Tensor | None) -> Tensor:
     return x.mean() if weight is None else (weight.to(x) * x).sum() / weight.to(x).sum()
 
 
+def _mean_loss(each: Tensor, weight: Tensor | None) -> Tensor:
+    """A batch in which nothing counts teaches nothing; its metrics are no numbers."""
+    if weight is None:
+        return each.mean()
+    return (weight.to(each) * each).sum() / weight.to(each).sum().clamp(min=torch.finfo(each.dtype).tiny)
+
+
 def _scale(loss: Loss) -> float:
     bound = getattr(loss, "keywords", {})
     return float(bound.get("beta", bound.get("tau", 1.0)))
 
 
-def _name(loss: Loss) -> str:
+def name_of(loss: Loss) -> str:
+    """What to call a loss, whatever is bound to it."""
     return getattr(
         loss.func if isinstance(loss, functools.partial) else loss, "__name__", type(loss).__name__
     )
-
-
-def check(
-    policy: Any,
-    data: Any,
-    loss: Any,
-    config: Any,
-    kind: type,
-    reference: Any,
-    kl: Any,
-    held_out: Any,
-    generator: Any,
-) -> None:
-    """Raise unless policy, data, loss and reference belong together."""
-    where, names, name = "preference", needs(loss), _name(loss)
-    instance(where, "config", config, kind)
-    instance(where, "generator", generator, torch.Generator, optional=True)
-    if not hasattr(policy, "evaluate"):
-        raise TypeError(f"{where}: policy must have evaluate, got {type(policy).__name__}.")
-    if not common.parameters_of(policy):
-        raise ValueError(f"{where}: the policy has no parameter that trains; was it made by frozen_copy?")
-    asks, kl_given = any("ref" in each for each in names), kl is not None
-    if kl_given and not ("kl" in names and callable(kl)):
-        raise ValueError(f"{where}: kl must be a function without arguments, for a loss that takes kl.")
-    common.check_reference(where, policy, reference)
-    if reference is not None and not asks:
-        raise ValueError(f"{where}: {name} knows no reference; leave reference out.")
-    for what, given in (("data", data), ("held_out", held_out)):
-        if given is not None or what == "data":
-            _check_data(f"{where}: {what}", given, names, name, asks and reference is None)
-
-
-def _check_data(where: str, data: Any, names: tuple[str, ...], loss: str, cached: bool) -> None:
-    if not isinstance(data, PreferencePairs | Labelled):
-        raise TypeError(f"{where} must be PreferencePairs or Labelled, got {type(data).__name__}.")
-    pairs = isinstance(data, PreferencePairs)
-    if not set(names) <= (OF_PAIRS if pairs else OF_VERDICTS):
-        hint = (
-            "data.unpaired() makes verdicts of them"
-            if pairs
-            else "it learns from comparisons, PreferencePairs"
-        )
-        raise ValueError(f"{where} are {type(data).__name__}, which {loss} cannot learn from; {hint}.")
-    if cached and data.ref_logp is None:
-        raise ValueError(
-            f"{where} need a reference for {loss}: pass reference=frozen_copy(policy), or with_reference(policy, data)."
-        )
-    for name, x in (("prob", data.prob if pairs else None), ("weight", data.weight)):
-        if x is not None and not bool(((x >= 0) & (x <= (1 if name == "prob" else INFINITY))).all()):
-            what = "probabilities, in [0, 1]" if name == "prob" else "numbers of at least 0"
-            raise ValueError(f"{where}: {name} must be {what}.")
-    for side in (data.chosen, data.rejected) if pairs else (data.choices,):
-        empty = (~side.mask.any(1)).nonzero().flatten().tolist()
-        if empty or not len(side):
-            what = f"row {empty[0]} has a response without a choice" if empty else "there are no rows"
-            raise ValueError(f"{where}: {what}.")

@@ -208,6 +208,8 @@ class Labelled:
 
 def _check_rows(where: str, rows: int, *more: int, **given: Tensor | None) -> None:
     for name, value in given.items():
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(f"{where}: {name} must be a tensor, got {type(value).__name__}.")
         if value is not None and tuple(value.shape) != (rows, *more):
             raise ValueError(f"{where}: {name} must have shape {[rows, *more]}, got {list(value.shape)}.")
 

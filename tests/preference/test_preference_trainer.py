@@ -210,6 +210,22 @@ def test_a_batch_measured_in_parts() -> None:
     )
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_means_do_not_depend_on_the_batches(size: int) -> None:
+    """Rows that weigh differently, and batches without a desirable or without an undesirable response."""
+    policy, reference, weight = model(), frozen_copy(model(1)), torch.rand(10, generator=seeded(3))
+    desirable = torch.tensor([True] * 3 + [False] * 7)
+    verdicts = Labelled(responses(10, 3), desirable, weight)
+    for data, loss, kl in ((some_pairs(weight=weight), DPO, None), (verdicts, KTO, lambda: 0.2)):
+        whole = measure(policy, data, loss, PreferenceConfig(batch_size=99), reference=reference, kl=kl)
+        parts = measure(policy, data, loss, PreferenceConfig(batch_size=size), reference=reference, kl=kl)
+        assert whole == pytest.approx(parts, abs=1e-5), loss
+        assert all(math.isfinite(x) for x in whole.values())
+    nobody = Labelled(responses(10, 3), torch.zeros(10, dtype=torch.bool))
+    found = measure(policy, nobody, KTO, reference=reference, kl=lambda: 0.2)
+    assert math.isnan(found["chosen_reward"]) and math.isfinite(found["rejected_reward"])
+
+
 def lengths_by_hand(rows: Choices) -> Tensor:
     assert isinstance(rows.obs, Prompt)
     return rows.obs.mask.sum(1) + rows.mask.sum(1)
