@@ -74,7 +74,7 @@ def ipo_optimum(
     Azar et al. (2024), eq. 11: where both responses of a pair are drawn from ``mu`` (None: uniformly),
     $f(y)=p(y\succ\mu)/\tau$ with $p(y\succ\mu)=\sum_{y'}\mu(y')P_{yy'}$. For pairs drawn by any other symmetric law
     ``weight``, f solves the normal equations $\sum_{y'}w_{yy'}(f_y-f_{y'})=\sum_{y'}w_{yy'}(P_{yy'}-\frac12)/\tau$ of
-    least squares. No label moves a log-ratio by more than $1/\tau$.
+    least squares. Drawn from ``mu``, no labels move two log-ratios further apart than $1/\tau$.
 
     Raises:
         ValueError: shapes differ, ``tau`` is not positive, ``mu`` and ``weight`` are both given, or ``weight`` leaves

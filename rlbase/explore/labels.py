@@ -143,7 +143,7 @@ def _learned(noise: float, guess: float, times: int) -> dict[str, Tensor]:
     return {name: fitted(loss, labels, 120)[-1].exp() for name, loss in losses.items()}
 
 
-def noise_scene(noise: float = 0.2, guess: float = 0.2, times: int = ALL) -> Scene:
+def noise_scene(noise: float = 0.2, guess: float = 0.0, times: int = ALL) -> Scene:
     """Four losses on flipped labels: where they come to lie, and how far from where clean labels lead each."""
     clean = (REWARD[:, None] - REWARD).sigmoid()
     truth, learned = kl_optimum(REF, REWARD, beta=0.5), _learned(noise, guess, int(times))
@@ -172,7 +172,7 @@ def noise_explorer() -> Explorable:
     sizes = [("endlessly many", ALL), ("1000 of each pair", 1000), ("10 of each pair", 10)]
     controls = {
         "noise": slider(0.2, 0.0, 0.45, step=0.05, label="flipped labels, e"),
-        "guess": slider(0.2, 0.0, 0.45, step=0.05, label="what we assume"),
+        "guess": slider(0.0, 0.0, 0.45, step=0.05, label="what we assume"),
         "times": pick(ALL, sizes, label="comparisons"),
     }
     return explore(noise_scene, controls)
