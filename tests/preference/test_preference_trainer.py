@@ -145,6 +145,10 @@ def test_verdicts_and_their_reference_point(soft: bool, average: bool) -> None:
     expected = (weight * each).sum() / weight.sum()
     found, metrics = value(policy, data, KTO, reference, average=average)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    likely = share * by_hand(policy, data.choices, True)  # of what is desirable, and only that
+    with_likelihood, _ = value(policy, data, KTO, reference, average=average, likelihood=0.3)
+    expected = expected - 0.3 * (weight * likely).sum() / weight.sum()
+    torch.testing.assert_close(with_likelihood, expected, rtol=1e-5, atol=1e-5)
     assert metrics["reference_point"].item() == pytest.approx(point, abs=1e-5)
     # where the distance is known, it is taken instead
     found, metrics = value(policy, data, KTO, reference, kl=lambda: 1.25, average=average)
