@@ -199,6 +199,9 @@ def test_metrics_by_hand() -> None:
     # rewards 2 * (.5, -.25, 0) less 2 * shift, and what is desirable should be above 0
     assert said["margin"] == pytest.approx(1.0 - (-0.5 + 0.0) / 2, abs=1e-6)
     assert said["accuracy"] == 1.0 and said["chosen_nll"] == pytest.approx(-logp[0], abs=1e-6)
+    # against a reference point of .6 the desirable one, at .5 less a shift of .13, is not yet above
+    higher = measure(policy, verdicts, functools.partial(kto, beta=2.0), reference=reference, kl=lambda: 0.6)
+    assert higher["accuracy"] == pytest.approx(2 / 3)
     assert said["chosen_reward"] == pytest.approx(1.0 - 2 * shift, abs=1e-6)
     assert said["rejected_reward"] == pytest.approx(-0.25 - 2 * shift, abs=1e-6)
 
