@@ -73,6 +73,6 @@ def verdict_explorer() -> Explorable:
     controls = {
         "price": log_slider(1.0, 0.25, 3.0, label="λU / λD", steps=20),
         "heard": slider(1.0, 0.1, 1.0, step=0.05, label="thumbs down that are heard", form=".0%"),
-        "own_kl": toggle(True, label="reference point: the policy's own KL (off: 0)"),
+        "own_kl": toggle(True, label="reference point: own KL (off: 0)"),
     }
     return explore(verdict_scene, controls)
