@@ -223,7 +223,7 @@ def price_scene(table: Table, price: float = 0.6) -> Scene:
         [("★ " if i == best[m] else "") + f"{r['gold']:.2f}" for i, r in enumerate(row)]
         for m, row in left.items()
     ]
-    cells = Cells([[r["gold"] for r in row] for row in left.values()], None, texts, -0.5, 2.4, "", list(left))
+    cells = Cells([[r["gold"] for r in row] for row in left.values()], None, texts, label="", rows=list(left))
     panel = Panel([cells], f"Gold reward less {price:.2f} a nat", categories=[f"β {b:g}" for b in BETAS])
     words = ", ".join(f"{m} {BETAS[i]:g}" for m, i in best.items())
     return Scene([panel], f"At {price:.2f} a nat the best β (or τ) is: {words}.", width=620)
