@@ -71,7 +71,7 @@ def loop(part: Part, seed: int) -> Run:
 PATIENT = Patient(
     "patient-3", "The one that understands and cannot show it",
     "Supervised fine-tuning. The prompt is three to six random letters and a colon, the answer the first letter "
-    "twice: `dacb:` → `dd`. `held_out_loss` is the loss on 64 new prompts, of the answers alone. `right answers` is "
+    "twice: `dacb:` → `dd`. *Held-out loss* is the loss on 64 new prompts, of the answers alone. `right answers` is "
     "an exam after each update.",
     ("loss", "held_out_loss", "right answers"),
     sick, healthy, loop, lambda run: run.late("loss") - run.late("held_out_loss"), 0.3,
