@@ -93,9 +93,9 @@ def preference(
     the same with ``rejected_``; verdicts (`Labelled`) suit ``logp``, ``ref_logp``, ``avg_logp``, ``desirable`` and
     ``kl``. A comparison with ``prob`` p costs p times its loss and, sides exchanged, 1 - p times the other.
 
-    ``reference`` is a frozen copy, the policy under its adapters (`rlbase.policies.adapters_off`), or None for data
-    that went through `with_reference` or a loss without one. ``kl``, called once a step, replaces KTO's estimate of
-    the reference point where the distance to the reference is known.
+    ``reference`` is a frozen copy, the policy under its adapters (`rlbase.policies.adapters_off`), or None for a loss
+    without one and for data that went through `with_reference`, which are not scored again. ``kl``, called once a step,
+    replaces KTO's estimate of the reference point where the distance to the reference is known.
 
     Records hold ``accuracy``, ``margin``, and the implicit rewards ``chosen_reward`` and ``rejected_reward`` (the
     log-ratio to the reference, or without one the mean log-probability, times the loss's ``beta`` or ``tau``; of
