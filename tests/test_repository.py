@@ -68,6 +68,12 @@ def test_package_can_be_read_in_a_weekend(rooms: str, limit: int) -> None:
     assert 0 < total <= limit
 
 
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest imports them by name alone: of two alike, all others run and the second is not collected."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 @modules
 def test_module_says_what_it_is_for(path: Path) -> None:
     if path.read_text().strip():
