@@ -21,6 +21,7 @@ HEROES = {
     "05": ("rlbase-beta",),
     "10": ("rlbase-comparisons",),
     "12": ("rlbase-constant",),
+    "23": ("rlbase-price",),
 }
 NOTEBOOKS = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if path.name[:2] in HEROES]
 
