@@ -48,7 +48,8 @@ class TabularReward(nn.Module):
         whole("TabularReward", "n_actions", 1 if n_actions is None else n_actions, 1)
         in_range("TabularReward", "spread", spread, 0, float("inf"), open_high=True)
         self.sees_actions = n_actions is not None
-        self.table = nn.Parameter(spread * torch.randn(n_states, n_actions or 1) + 0.0)  # + 0.0: no minus zeros
+        noise = torch.randn(n_states, n_actions or 1)
+        self.table = nn.Parameter(spread * noise + 0.0)  # + 0.0: no minus zeros
 
     def each(self, obs: Tensor, actions: Tensor) -> Tensor:
         """Reward of each step, ``[B, T]``."""
