@@ -107,8 +107,9 @@ def _probe(pairs: Sequence[tuple[Tensor, Tensor]]) -> str:
     if all(_close(got, -right) for got, right in pairs):
         return "The sign is flipped."
     ratios = torch.cat([(got / right)[right.abs() > 1e-3].flatten() for got, right in pairs])
-    if len(ratios) > 2 and ratios.median() != 0 and _close(ratios, ratios.median().expand_as(ratios)):
-        return f"You are off by a constant factor of {ratios.median():.4g}."
+    factor = ratios.median() if len(ratios) > 2 else ratios.new_zeros(())
+    if factor != 0 and all(_close(got, factor * right) for got, right in pairs):
+        return f"You are off by a constant factor of {factor:.4g}."
     gaps = torch.cat([(got - right).flatten() for got, right in pairs])
     if len(gaps) > 2 and _close(gaps, gaps.median().expand_as(gaps)):
         return f"You are off by the same amount everywhere, {gaps.median():.4g}."

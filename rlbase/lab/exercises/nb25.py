@@ -84,7 +84,7 @@ cdpo_loss = Exercise(
     "right, gradients included; without noise it is DPO, and huge numbers stay finite.",
     reference=_cdpo, cases=CASES,
     mistakes=(
-        ("The weights are swapped: the label as given is believed with 1 - noise.",
+        ("The weights are swapped, or h is turned around: the label as given, with gap h, is believed with 1 - noise.",
          lambda c, r, cr, rr, b, e: _cdpo(r, c, rr, cr, b, e)),
         ("The weight 1 - noise is missing: the two weights add up to 1.",
          lambda c, r, cr, rr, b, e: _dpo(c, r, cr, rr, b) + e * _dpo(r, c, rr, cr, b)),
@@ -93,7 +93,10 @@ cdpo_loss = Exercise(
         ("This is rDPO: conservative DPO adds the opposite label, and divides by nothing.", _rdpo),
         ("This is DPO, less some of it: the opposite label is missing.",
          lambda c, r, cr, rr, b, e: (1 - e) * _dpo(c, r, cr, rr, b)),
-        ("`noise` is ignored: this is DPO.", _dpo),
+        ("These are DPO's numbers: `noise` is ignored, or both terms have the same gap (the opposite label's is -h).",
+         _dpo),
+        ("You subtracted the opposite label from 1: its loss is -log sigma(-beta h), not 1 less the other one.",
+         lambda c, r, cr, rr, b, e: (1 - 2 * e) * _dpo(c, r, cr, rr, b) + e),
         ("You mixed the probabilities, then took the logarithm: cDPO mixes the two losses. (Yours is the likelihood of "
          "a flipped label, a sensible loss of another name.)", _mixture),
         ("beta is missing.", lambda c, r, cr, rr, b, e: _cdpo(c, r, cr, rr, 1.0, e)),
@@ -147,6 +150,10 @@ rdpo_loss = Exercise(
          lambda c, r, cr, rr, b, e: (1 - 2 * e) * _rdpo(c, r, cr, rr, b, e)),
         ("You divided by 1 - noise: solve the two equations for a and b once more.",
          lambda c, r, cr, rr, b, e: (1 - 2 * e) * _rdpo(c, r, cr, rr, b, e) / (1 - e)),
+        ("The second weight is right, the first one is not: a = (1 - noise)/(1 - 2 noise).",
+         lambda c, r, cr, rr, b, e: (_dpo(c, r, cr, rr, b) - e * _dpo(r, c, rr, cr, b)) / (1 - 2 * e)),
+        ("You scaled DPO's loss up: only the opposite label can take the flips out.",
+         lambda c, r, cr, rr, b, e: _dpo(c, r, cr, rr, b) / (1 - e)),
         ("You cut it at 0: some single losses must be negative, or the mean is too large.",
          lambda c, r, cr, rr, b, e: _rdpo(c, r, cr, rr, b, e).clamp(min=0)),
         ("The weights are swapped: a belongs to the label as given.",
@@ -196,6 +203,10 @@ flip_correction = Exercise(
         ("You divided by 1 - noise: flips squeeze from both sides, by 1 - 2 noise.", lambda q, e: (q - e) / (1 - e)),
         ("You cut at 0 or 1: the mean of cut shares is no longer right. Return them as they are.",
          lambda q, e: _unflip(q, e).clamp(0, 1)),
+        ("The wrong labels come from those who *mean* the second response, 1 - p of all, not 1 - observed: "
+         "solve the equation for p.", lambda q, e: q - e * (1 - q)),
+        ("The wrong labels come from those who *mean* the second response, 1 - p of all, not 1 - observed: "
+         "solve the equation for p.", lambda q, e: (q - e * (1 - q)) / (1 - e)),
         ("You forgot that wrong labels count for the other side: subtract noise first.",
          lambda q, e: q / (1 - 2 * e)),
         ("You forgot that wrong labels count for the other side: subtract noise first.", lambda q, e: q / (1 - e)),

@@ -89,6 +89,11 @@ def _beaten(kl: Tensor, gold: Tensor) -> Tensor:
     return better.any(0)
 
 
+def _best_at_no_price(kl: Tensor, gold: Tensor) -> Tensor:
+    left = gold - torch.linspace(0, 60, 6001).to(kl)[:, None] * kl
+    return ~(left >= left.max(1, keepdim=True).values - 1e-12).any(0)
+
+
 def _doubles(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
@@ -98,6 +103,7 @@ CLOUDS = (
     Case("one run best at both", {"kl": _doubles(1.0, 0.5, 2.0), "gold": _doubles(1.0, 2.0, 1.5)}),
     Case("twins, and a tie in KL", {"kl": _doubles(1.0, 1.0, 0.5, 0.5), "gold": _doubles(2.0, 2.0, 1.0, 0.7)}),
     Case("the same gold at two distances", {"kl": _doubles(3.0, 1.0, 2.0), "gold": _doubles(1.0, 1.0, 1.5)}),
+    Case("the same gold, nothing in between", {"kl": _doubles(3.0, 1.0, 0.5), "gold": _doubles(1.0, 1.0, 0.2)}),
     Case("a run worse than the reference", {"kl": _doubles(0.0, 0.5, 4.0, 1.0), "gold": _doubles(0.2, -1.0, 5.0, 3.0)}),
 )
 
@@ -109,7 +115,7 @@ frontier_dominance = Exercise(
     ("Compare every run with every other one: a table [K, K].",
      "i beats j if kl_i <= kl_j and gold_i >= gold_j, and one of the two is strict.",
      "((kl[:, None] <= kl) & (gold[:, None] >= gold) & ((kl[:, None] < kl) | (gold[:, None] > gold))).any(0)"),
-    "right for five clouds: ties in KL, ties in gold, twins. What is left over is the frontier.",
+    "right for six clouds: ties in KL, ties in gold, twins. What is left over is the frontier.",
     reference=_beaten, cases=CLOUDS,
     mistakes=(
         ("You rank by reward alone: a run that went further is not better for that.",
@@ -121,6 +127,16 @@ frontier_dominance = Exercise(
                            & ((kl[:, None] < kl) | (gold[:, None] > gold))).any(1)),
         ("Every run is beaten by itself here, since it is as near and as good: ask that one of the two be strict.",
          lambda kl, gold: ((kl[:, None] <= kl) & (gold[:, None] >= gold)).any(0)),
+        ("You ask for strictly more gold: a run with the same gold and less KL beats, too.",
+         lambda kl, gold: ((kl[:, None] <= kl) & (gold[:, None] > gold)).any(0)),
+        ("You ask for strictly less KL: a run with the same KL and more gold beats, too.",
+         lambda kl, gold: ((kl[:, None] < kl) & (gold[:, None] >= gold)).any(0)),
+        ("Twins beat each other here: of two runs with the same numbers neither is strictly better.",
+         lambda kl, gold: ((kl[:, None] <= kl) & (gold[:, None] >= gold) & ~torch.eye(len(kl)).bool()).any(0)),
+        ("You ask which run is best at no price: it may lose to *different* runs at low and at high prices. Beaten "
+         "means by one and the same run at all of them.", _best_at_no_price),
+        ("Here no run is ever beaten. If you ask that *every* run beat it: one is enough, any() in place of all().",
+         lambda kl, gold: kl < 0),
         ("You ask both to be strict: a run with the same KL and more gold beats, too.",
          lambda kl, gold: ((kl[:, None] < kl) & (gold[:, None] > gold)).any(0)),
         ("A run with more gold *or* less KL does not beat yet: it takes both.",
@@ -146,6 +162,11 @@ def _between(kl: Tensor, gold: Tensor, at: Tensor, *, far: float | None = math.n
     return value if far in (None, math.inf) else torch.where(inside, value, far)
 
 
+def _fitted(kl: Tensor, gold: Tensor, at: Tensor) -> Tensor:
+    slope = ((kl - kl.mean()) * (gold - gold.mean())).sum() / ((kl - kl.mean()) ** 2).sum()
+    return gold.mean() + slope * (at - kl.mean())
+
+
 def _nearest(kl: Tensor, gold: Tensor, at: Tensor) -> Tensor:
     value = gold[(kl - at[:, None]).abs().argmin(1)]
     return torch.where((at >= kl.min()) & (at <= kl.max()), value, math.nan)
@@ -169,6 +190,9 @@ SWEEPS = (
                                           "at": _doubles(1.5, 0.4, 0.2, 2.0)}),
     Case("questions outside", {"kl": _doubles(1.0, 0.2, 0.6), "gold": _doubles(1.5, 0.5, 1.2),
                                "at": _doubles(0.1, 0.5, 1.3)}),
+    Case("a sweep that went too far: gold falls again", {"kl": _doubles(0.3, 1.0, 2.5, 1.8),
+                                                         "gold": _doubles(0.6, 1.9, 0.4, 1.4),
+                                                         "at": _doubles(0.5, 1.5, 2.2)}),
 )
 
 equal_kl = Exercise(
@@ -193,7 +217,14 @@ equal_kl = Exercise(
         ("You sorted KL, but left gold in its old order.",
          lambda kl, gold, at: _between(kl.sort().values, gold, at)),
         ("You sorted KL and gold each by itself: a point must stay together.",
+         lambda kl, gold, at: _between(kl.sort().values, gold.sort().values, at)),
+        ("You sorted KL and gold each by itself: a point must stay together.",
          lambda kl, gold, at: _between(kl.sort().values, gold.sort().values.flip(0), at)),
+        ("Gold and KL are exchanged: you look up a distance among rewards.",
+         lambda kl, gold, at: _between(gold, kl, at)),
+        ("You turned the points around instead of sorting them: a sweep may come in any order.",
+         lambda kl, gold, at: _between(kl.flip(0), gold.flip(0), at, sort=False)),
+        ("You drew one line through all points: draw one between each two neighbours.", _fitted),
         ("You took the nearest point: draw a line between the two neighbours.", _nearest),
         ("You took the point below: draw a line to the next one.", _below),
         ("A line from zero through the best run is not what the sweep measured: use the two neighbours.",

@@ -39,6 +39,13 @@ WRONG = {
         ("This is the sum", lambda x, m: x.masked_fill(~m, 0).sum(1)),
         ("width of the batch", lambda x, m: x.masked_fill(~m, 0).mean(1)),
         ("over padding", lambda x, m: x.mean(-1)),
+        ("added padding up", lambda x, m: x.sum(-1)),
+        ("added padding up", lambda x, m: x.sum(-1) / m.sum(-1)),
+        (
+            "first tokens",
+            lambda x, m: torch.stack([r[: h.sum()].sum() / h.sum() for r, h in zip(x, m, strict=True)]),
+        ),
+        ("took the exponential", lambda x, m: mean_loop(x, m).exp()),
         ("all tokens in the batch", lambda x, m: x.masked_fill(~m, 0).sum(1) / m.sum()),
         ("mean length", lambda x, m: x.masked_fill(~m, 0).sum(1) / m.sum(1).float().mean()),
         ("left out of the count", lambda x, m: x.masked_fill(~m, 0).sum(1) / (m.sum(1) - 1)),
@@ -53,6 +60,8 @@ WRONG = {
     "simpo-loss": [
         ("wants the ratio", lambda c, r, b, g: -logsigmoid(b * (c - r - g))),
         ("sign of γ", lambda c, r, b, g: -logsigmoid(b * (c - r) + g)),
+        ("γ is divided", lambda c, r, b, g: -logsigmoid(b * (c - r) - g / b)),
+        ("β multiplies the whole loss", lambda c, r, b, g: -b * logsigmoid((c - r) - g)),
         ("γ is missing", lambda c, r, b, g: -logsigmoid(b * (c - r))),
         ("β is missing", lambda c, r, b, g: -logsigmoid(c - r - g)),
         ("are exchanged", lambda c, r, b, g: -logsigmoid(b * (r - c) - g)),
@@ -77,6 +86,9 @@ WRONG = {
         ("log P is missing", lambda x: -torch.log(-torch.expm1(x))),
         ("lost its digits", lambda x: x - torch.log(1 - torch.exp(x))),
         ("lost its digits", lambda x: x - torch.log1p(-torch.exp(x))),
+        ("*logarithm*", lambda x: torch.log(x / (1 - x))),
+        ("e^-x overflows", lambda x: -torch.expm1(-x).log()),
+        ("wrong by several nats", lambda x: torch.logit(torch.exp(x), 1e-6)),
         ("no digits left", lambda x: torch.logit(torch.exp(x))),
     ],
 }

@@ -79,7 +79,20 @@ WRONG = {
             ),
         ),
         ("This is rDPO", rdpo_softplus),
+        ("or h is turned around", lambda c, r, cr, rr, b, e: cdpo_softplus(cr, rr, c, r, b, e)),
         ("`noise` is ignored", lambda c, r, cr, rr, b, e: softplus(-scaled(c, r, cr, rr, b))),
+        (
+            "both terms have the same gap",
+            lambda c, r, cr, rr, b, e: (
+                (1 - e) * softplus(-scaled(c, r, cr, rr, b)) + e * softplus(-scaled(c, r, cr, rr, b))
+            ),
+        ),
+        (
+            "from 1",
+            lambda c, r, cr, rr, b, e: (
+                (1 - e) * softplus(-scaled(c, r, cr, rr, b)) + e * (1 - softplus(-scaled(c, r, cr, rr, b)))
+            ),
+        ),
         (
             "mixed the probabilities",
             lambda c, r, cr, rr, b, e: (
@@ -102,6 +115,13 @@ WRONG = {
     "rdpo-loss": [
         ("this is cDPO", cdpo_softplus),
         ("is missing", lambda c, r, cr, rr, b, e: (1 - 2 * e) * rdpo_softplus(c, r, cr, rr, b, e)),
+        (
+            "first one is not",
+            lambda c, r, cr, rr, b, e: (
+                (softplus(-scaled(c, r, cr, rr, b)) - e * softplus(scaled(c, r, cr, rr, b))) / (1 - 2 * e)
+            ),
+        ),
+        ("scaled DPO's loss up", lambda c, r, cr, rr, b, e: softplus(-scaled(c, r, cr, rr, b)) / (1 - e)),
         ("cut it at 0", lambda *args: torch.relu(rdpo_softplus(*args))),
         ("weights are swapped", lambda c, r, cr, rr, b, e: rdpo_softplus(r, c, rr, cr, b, e)),
         ("`noise` is ignored", lambda c, r, cr, rr, b, e: softplus(-scaled(c, r, cr, rr, b))),
@@ -114,6 +134,8 @@ WRONG = {
         ("stretch them again", lambda q, e: q - e),
         ("1 - noise", lambda q, e: (q - e) / (1 - e)),
         ("cut at 0", lambda q, e: unflip(q, e).clamp(0, 1)),
+        ("*mean* the second", lambda q, e: q - e + e * q),
+        ("*mean* the second", lambda q, e: (q - e + e * q) / (1 - e)),
         ("subtract noise", lambda q, e: q / (1 - 2 * e)),
         ("second response", lambda q, e: (1 - q - e) / (1 - 2 * e)),
     ],

@@ -51,6 +51,24 @@ def at_nearest(kl, gold, at):
     return found
 
 
+def at_flipped(kl, gold, at):
+    return np.interp(at.numpy(), kl.flip(0).numpy(), gold.flip(0).numpy(), left=np.nan, right=np.nan)
+
+
+def at_fit(kl, gold, at):
+    return np.polyval(np.polyfit(kl.numpy(), gold.numpy(), 1), at.numpy())
+
+
+def beaten_by_twins(kl, gold):
+    runs = list(zip(kl.tolist(), gold.tolist(), strict=True))
+    return [any(k <= x and g >= y for k, g in runs[:i] + runs[i + 1 :]) for i, (x, y) in enumerate(runs)]
+
+
+def beaten_at_every_price_by_somebody(kl, gold):
+    left = [gold - price * kl for price in np.linspace(0, 50, 5001)]
+    return ~torch.stack([worth == worth.max() for worth in left]).any(0)
+
+
 RIGHT = {
     "own-target": [
         {"PPO": "a", "DPO": "a", "IPO": "b", "KTO": "c"},
@@ -90,6 +108,21 @@ WRONG = {
         ("who beats", lambda kl, gold: beaten_table(-kl, -gold)),
         ("by itself", lambda kl, gold: ((kl <= kl[:, None]) & (gold <= gold[:, None])).any(0)),
         ("both to be strict", lambda kl, gold: ((kl > kl[:, None]) & (gold < gold[:, None])).any(0)),
+        (
+            "more gold: a run with the same gold",
+            lambda kl, gold: ((kl[:, None] <= kl) & (gold[:, None] > gold)).any(0),
+        ),
+        (
+            "less KL: a run with the same KL",
+            lambda kl, gold: ((kl[:, None] < kl) & (gold[:, None] >= gold)).any(0),
+        ),
+        ("Twins", beaten_by_twins),
+        ("at no price", beaten_at_every_price_by_somebody),
+        ("any() in place of all()", lambda kl, gold: (beaten_table(kl, gold)[:, None] & (kl < 0)).all(0)),
+        (
+            "not in a way",
+            lambda kl, gold: beaten_table(kl, gold) | (kl == kl[0]),
+        ),  # 1 where 0 belongs: no "factor of 1"
         ("it takes both", lambda kl, gold: ((kl[:, None] < kl) | (gold[:, None] > gold)).any(dim=0)),
         ("more KL", lambda kl, gold: beaten_table(-kl, gold)),
         ("less gold", lambda kl, gold: beaten_table(kl, -gold)),
@@ -101,6 +134,10 @@ WRONG = {
         ("did not sort", lambda kl, gold, at: np.interp(at, kl, gold, left=np.nan, right=np.nan)),
         ("left gold", lambda kl, gold, at: at_numpy(kl.sort().values, gold, at)),
         ("stay together", lambda kl, gold, at: at_numpy(kl.sort().values, gold.sort().values.flip(0), at)),
+        ("stay together", lambda kl, gold, at: at_numpy(kl.sort().values, gold.sort().values, at)),
+        ("exchanged", lambda kl, gold, at: at_numpy(gold, kl, at)),
+        ("turned the points around", at_flipped),
+        ("one line through all", at_fit),
         ("nearest point", at_nearest),
         (
             "from zero",
