@@ -1,8 +1,14 @@
-"""Small training runs that a test can kill. As a program: ``runs.py NAME CHECKPOINT`` trains to the end."""
+"""Small training runs that a test can kill.
+
+As a program it imports everything once and then, for each line ``NAME CHECKPOINT`` that it reads, forks a process
+of its own which trains to the end: importing torch takes far longer than any of these runs.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -182,8 +188,31 @@ def equal(left: list[Any], right: list[Any]) -> bool:
     )
 
 
+def train(name: str, path: Path) -> None:
+    """One whole run in a process of its own: what it says goes to the pipe that the parent reads."""
+    say("ready")
+    for record in build(name, path)[0]:
+        say(int(record["update"]))
+
+
+def say(what: object) -> None:
+    os.write(1, f"{what}\n".encode())  # one write a line: a kill leaves no half of one
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print("ready", flush=True)
-    for record in build(sys.argv[1], Path(sys.argv[2]))[0]:
-        print(int(record["update"]), flush=True)
+    for warm in ("sft", "bandit"):  # what is imported at first use only: once, here
+        list(build(warm, None, 1)[0])
+    for line in sys.stdin:
+        name, path = line.rstrip("\n").split("\t")
+        child = os.fork()
+        if not child:
+            try:
+                train(name, Path(path))
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        say(f"started {child}")
+        _, status = os.waitpid(child, 0)
+        say(f"ended {os.waitstatus_to_exitcode(status)}")

@@ -58,6 +58,14 @@ def judged(**options: Any) -> Any:
     return learn(data=VERDICTS, loss=partial(kto, beta=0.1), **options)
 
 
+def judged_alone(**extra: Any) -> Any:
+    return learn(data=Labelled(VERDICTS.choices, VERDICTS.desirable, **extra), loss=KTO, reference=None)
+
+
+def of_points(logp: Any, desirable: Any, kl: Any) -> Any:
+    return (logp - kl) * desirable
+
+
 def online(policy: Any = POLICY, env: Any = None, loss: Any = DPO, **options: Any) -> Any:
     options = {"config": OnlineConfig(updates=1), "reference": REFERENCE} | options
     env = Bandit(torch.zeros(2), batch_size=4) if env is None else env
@@ -325,6 +333,36 @@ CASES: dict[str, Case] = {
         lambda: learn(data=pair(weight=ONE * 0)),
         ValueError,
         "data: every weight is 0, nothing would be learned",
+    ),
+    "a reference beside cached numbers": (
+        lambda: learn(data=with_reference(REFERENCE, PAIRS)),
+        ValueError,
+        "preference: data keep a reference's log-probabilities .ref_logp. already; leave reference out",
+    ),
+    "two references to what is held out": (
+        lambda: learn(held_out=with_reference(REFERENCE, PAIRS)),
+        ValueError,
+        "preference: held_out keep a reference's log-probabilities",
+    ),
+    "measured with two references": (
+        lambda: measure(POLICY, with_reference(REFERENCE, PAIRS), DPO, reference=REFERENCE),
+        ValueError,
+        "measure: data keep a reference's log-probabilities",
+    ),
+    "cached numbers without their mismatched responses": (
+        lambda: judged_alone(ref_logp=torch.zeros(2, 2)),
+        ValueError,
+        "data keep a reference's log-probabilities, but not of which mismatched responses",
+    ),
+    "a mismatched response without a choice": (
+        lambda: judged_alone(mismatched=arms(1, 0, chosen=False), ref_logp=torch.zeros(2, 2)),
+        ValueError,
+        "data: row 0 has a mismatched response without a choice",
+    ),
+    "a reference point that nothing tells": (
+        lambda: learn(data=VERDICTS, loss=of_points, reference=None),
+        ValueError,
+        "data: of_points takes kl and no reference; pass kl, a function without arguments",
     ),
     "a cached NaN": (
         lambda: learn(data=pair(ref_logp=torch.tensor([[NAN, 0.0]])), reference=None),

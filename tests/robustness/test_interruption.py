@@ -6,13 +6,14 @@ import errno
 import os
 import random
 import subprocess
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from nursery import Nursery
 from runs import UPDATES, build, equal, fingerprint
 from torch import Tensor
 
@@ -46,6 +47,13 @@ def test_resumed_equals_uninterrupted(name: str, tmp_path: Path) -> None:
     assert equal(fingerprint(parts), fingerprint(same))
 
 
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    found = Nursery()
+    yield found
+    found.parent.communicate()
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -60,30 +68,25 @@ def test_resumed_equals_uninterrupted(name: str, tmp_path: Path) -> None:
         "refreshed",
     ],
 )
-def test_killed_at_random_moments(name: str, tmp_path: Path) -> None:
+def test_killed_at_random_moments(name: str, nursery: Nursery, tmp_path: Path) -> None:
     """SIGKILL, really, several times; then the last process is left alone."""
     run, parts = build(name, None)
     list(run)
     path = tmp_path / "run.safetensors"
-    program = Path(__file__).with_name("runs.py")
-    command = [sys.executable, str(program), name, str(path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     chance = random.Random(name)
     kills = 0
-    for _ in range(2):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for _ in range(4):
+        process = nursery.start(name, path)
         for _ in range(chance.randint(1, 3)):  # let it get somewhere first
-            process.stdout.readline()
+            process.line()
         time.sleep(chance.random() * 0.02)
-        process.kill()
-        kills += process.wait() == -9
-        process.stdout.close()
+        kills += process.kill() == -9
         if path.exists():
             load_tree(path)  # whole, whatever the moment
     assert kills >= 1
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    assert done.stdout.split()[-1] == str(UPDATES[name]) or done.stdout.split() == ["ready"]
+    done = nursery.start(name, path)
+    assert done.wait() == 0
+    assert done.said[-1:] in ([str(UPDATES[name])], [])
     run, again = build(name, path)
     assert list(run) == []
     assert equal(fingerprint(parts), fingerprint(again))
