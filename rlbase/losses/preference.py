@@ -225,10 +225,10 @@ def kto(
 ) -> Float[Tensor, " B"]:
     r"""KTO (Kahneman-Tversky), $\lambda_D\sigma(\beta(z_0-u))$ if desirable, $\lambda_U\sigma(\beta(u-z_0))$ if not.
 
-    Ethayarajh et al. (2024), eq. 7, with $u=\log\frac\pi{\pi_{ref}}$ and the reference point $z_0=\max(0,$ ``kl`` $)$,
-    through which no gradient flows (`mismatched_kl` estimates it). A bounded loss and no likelihood: it is flat on both
-    sides, where a response is all but settled. Its optimum keeps, of all responses, only those that are called
-    desirable often enough (`rlbase.exact.kto_optimum`).
+    Ethayarajh et al. (2024), section 4.1, with $u=\log\frac\pi{\pi_{ref}}$ and the reference point
+    $z_0=\max(0,$ ``kl`` $)$, through which no gradient flows (`mismatched_kl` estimates it). A bounded loss and no
+    likelihood: it is flat on both sides, where a response is all but settled. Its optimum keeps, of all responses,
+    only those that are called desirable often enough (`rlbase.exact.kto_optimum`).
 
     Raises:
         ValueError: shapes differ, ``beta`` is not positive, a weight is negative, or ``kl`` is not one number.

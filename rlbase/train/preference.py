@@ -2,8 +2,9 @@
 
 Read `preference` top to bottom; what a loss is given is in `rlbase.train.preference_terms`. The loss is an argument:
 the trainer reads the names of its parameters and computes those, no more. So a loss without ``ref_logp`` never runs a
-reference, and one of yours needs no registration. Left out on purpose: gradients are not accumulated, and several
-losses are not mixed (write the sum as a function of your own).
+reference, and one of yours needs no registration. Left out on purpose: gradients are not accumulated, several losses
+are not mixed (write the sum as a function of your own), and what data say of margins or of single choices' weights is
+not used.
 """
 
 from __future__ import annotations
@@ -25,8 +26,6 @@ from rlbase.train.preference_terms import (
     Loss,
     ReferencePoint,
     described,
-    name_of,
-    needs,
     prepared,
     terms,
 )
@@ -94,7 +93,7 @@ def preference(
     ``kl``. A comparison with ``prob`` p costs p times its loss and, sides exchanged, 1 - p times the other.
 
     ``reference`` is a frozen copy, the policy under its adapters (`rlbase.policies.adapters_off`), or None for a loss
-    without one and for data that went through `with_reference`, which are not scored again. ``kl``, called once a step,
+    without one and for data that went through `with_reference`, which know their own. ``kl``, called once a step,
     replaces KTO's estimate of the reference point where the distance to the reference is known.
 
     Records hold ``accuracy``, ``margin``, and the implicit rewards ``chosen_reward`` and ``rejected_reward`` (the
@@ -173,8 +172,7 @@ def measure(
     >>> found["loss"], found["accuracy"]
     (2.0, 0.5)
     """
-    asks = any("ref" in name for name in needs(loss))
-    check_data("measure: data", data, needs(loss), name_of(loss), asks and reference is None)
+    check_data("measure: data", data, loss, reference, kl)
     data, device = prepared(data, loss, kl), common.device_of(policy)
     sums: dict[str, float] = {}
     counts: dict[str, float] = {}

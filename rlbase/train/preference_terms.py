@@ -52,6 +52,16 @@ def needs(loss: Loss) -> tuple[str, ...]:
     return tuple(bare)
 
 
+def asks_for_reference(loss: Loss) -> bool:
+    """Whether ``loss`` still needs log-probabilities of a reference.
+
+    >>> from rlbase.losses import dpo, slic
+    >>> asks_for_reference(functools.partial(dpo, beta=0.1)), asks_for_reference(functools.partial(slic, delta=1.0))
+    (True, False)
+    """
+    return any("ref" in name for name in needs(loss))
+
+
 def described(loss: Loss) -> str:
     """Name and bound settings of a loss, for a checkpoint to agree with.
 
@@ -125,7 +135,7 @@ def _pair_terms(
     with common.autocast(policy, config.precision):
         logp = masked_sum(common.logp_of(policy, rows), rows.mask)
         cached = None if batch.ref_logp is None else batch.ref_logp.T.flatten()
-        ref = _reference_logp(reference, rows, cached) if any("ref" in name for name in names) else None
+        ref = _reference_logp(reference, rows, cached) if asks_for_reference(loss) else None
     avg, logp, ref = _per_length(logp, ref, rows.mask, config.average)
     known = {"logp": logp, "avg_logp": avg} | ({} if ref is None else {"ref_logp": ref})
     one = {f"chosen_{name}": x[:n] for name, x in known.items()}
@@ -141,8 +151,8 @@ def _pair_terms(
         each = each - config.likelihood * (prob * avg[:n] + (1 - prob) * avg[n:])
     with torch.no_grad():
         reward = _scale(loss) * (avg if ref is None else logp - ref)
-        gap = reward[:n] - reward[n:]
-        right = (gap > 0).to(gap) + 0.5 * (gap == 0).to(gap)  # equal rewards know nothing
+        gap, noise = reward[:n] - reward[n:], _rounding(_scale(loss), logp, ref)
+        right = _ahead(gap, noise[:n] + noise[n:])
         metrics = {
             "accuracy": _mean(prob * right + (1 - prob) * (1 - right), batch.weight),
             "margin": _mean((2 * prob - 1) * gap, batch.weight),
@@ -191,7 +201,8 @@ def _verdict_terms(
         each = each - config.likelihood * share * avg
     with torch.no_grad():
         reward, weight = _scale(loss) * (avg if ref is None else logp - ref), batch.weight
-        above = (reward > _scale(loss) * torch.as_tensor(point).to(reward).clamp(min=0)).to(reward)
+        point = torch.as_tensor(point).to(reward).clamp(min=0)  # as the loss takes it
+        above = _ahead(reward - _scale(loss) * point, _rounding(_scale(loss), logp, ref))
         keep = torch.ones_like(share) if weight is None else weight.to(share)
         chosen, rejected = _mean(reward, keep * share), _mean(reward, keep * (1 - share))
         metrics = {
@@ -200,9 +211,23 @@ def _verdict_terms(
             "chosen_reward": chosen,
             "rejected_reward": rejected,
             "chosen_nll": -_mean(avg, keep * share),
-            "reference_point": torch.as_tensor(point).to(reward),
+            "reference_point": point,
         }
     return _mean_loss(each, weight), metrics
+
+
+def _ahead(gap: Tensor, noise: Tensor) -> Tensor:
+    """1 where ``gap`` is above 0, 0 where below, and 1/2 where it is no more than rounding: that knows nothing."""
+    return 0.5 + 0.5 * gap.sign() * (gap.abs() > noise)
+
+
+def _rounding(scale: float, logp: Tensor, ref: Tensor | None) -> Tensor:
+    """How far off a reward may be because its log-probabilities were rounded: eight of their last digits.
+
+    A reference in another batch, or under adapters, multiplies the same numbers in another order.
+    """
+    size = logp.abs() if ref is None else logp.abs() + ref.abs()
+    return 8 * scale * torch.finfo(logp.dtype).eps * size
 
 
 def _each(loss: Loss, names: tuple[str, ...], known: dict[str, Any], rows: int) -> Tensor:

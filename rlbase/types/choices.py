@@ -191,6 +191,9 @@ class Labelled:
     def with_mismatched(self) -> Labelled:
         """Each prompt beside the response of the row after it; the last meets the first's.
 
+        Where neighbours share a prompt, as several responses to each do, it is a row further on that has another: as
+        far as there is one. The response of a row's own prompt would tell of learning, not of the distance.
+
         Raises:
             ValueError: fewer than two rows, so that the mismatched response would be the row's own.
 
@@ -200,10 +203,26 @@ class Labelled:
         """
         if len(self) < 2:
             raise ValueError("Labelled: mismatched responses come from other rows, and there is only one.")
-        other = self.choices[torch.arange(1, len(self) + 1) % len(self)]
-        weight = None if self.weight is None else self.weight.roll(-1)[:, None].expand(other.mask.shape)
+        rows = _elsewhere(self.choices.obs)
+        other = self.choices[rows]
+        weight = None if self.weight is None else self.weight[rows][:, None].expand(other.mask.shape)
         mismatched = Choices(self.choices.obs, other.actions, other.mask, weight)
         return Labelled(self.choices, self.desirable, self.weight, mismatched, None)
+
+
+def _elsewhere(obs: Obs) -> Tensor:
+    """For each row another one: the next, or where neighbours begin alike, one that begins otherwise if any does."""
+    if isinstance(obs, Prompt):
+        begins = torch.cat((obs.ids * obs.mask, obs.mask), 1)
+    else:
+        begins = obs[:, :1].flatten(1)
+    group = begins.unique(dim=0, return_inverse=True)[1]
+    rows = torch.arange(len(group), device=group.device)
+    most = int(group.bincount().max())
+    if most == len(group) or not bool((group == group.roll(-1)).any()):
+        return rows.roll(-1)
+    order = group.argsort(stable=True)  # a group is never longer than the step, and so always left
+    return rows.index_copy(0, order, order.roll(-most))
 
 
 def _check_rows(where: str, rows: int, *more: int, **given: Tensor | None) -> None:
