@@ -150,7 +150,7 @@ def noise_scene(noise: float = 0.2, guess: float = 0.0, times: int = ALL) -> Sce
     rests = {"IPO": ipo_optimum(REF, clean, tau=0.1)}
     colors = {"DPO": "reference", "cDPO": "other", "rDPO": "policy"}
     bars = [Bars(truth, "truth", "truth π*")] + [Bars(learned[n], c, n) for n, c in colors.items()]
-    who = Panel(bars, "Who is left", "", "probability", y_range=(0, 1.08), categories=NAMES, weight=1.4)
+    who = Panel(bars, "Who is left", "", "probability", y_range=(0, 1.08), categories=NAMES, weight=2.1)
     off = {name: total_variation(found, rests.get(name, truth)) for name, found in learned.items()}
     far = Panel(
         [Bars(list(off.values()), "wrong")],
@@ -164,7 +164,7 @@ def noise_scene(noise: float = 0.2, guess: float = 0.0, times: int = ALL) -> Sce
     caption = f"{seen}, {noise:.0%} flipped, {guess:.0%} assumed. Distance: " + ", ".join(
         f"{name} {x:.3f}" for name, x in off.items()
     )
-    return Scene([who, far], f"{caption}.", width=920, height=350)
+    return Scene([who, far], f"{caption}.", width=1000, height=350)
 
 
 def noise_explorer() -> Explorable:

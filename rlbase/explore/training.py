@@ -45,6 +45,8 @@ MEANING = {
     "reference_point": ("KTO's reference point", "nats", "reference"),
     "kl": ("KL to the reference", "nats", "reference"),
     "gold": ("Gold reward", "mean", "truth"),
+    "tv_own": ("Its own target", "distance, total variation", "policy"),
+    "tv_rl": ("PPO's target", "distance, total variation", "reward"),
     "distance": ("Distance from the known answer", "total variation", "policy"),
     "h": ("Log-ratio gap h", "nats", "policy"),
     "held_out_loss": ("Held-out loss", "", "other"),
@@ -71,7 +73,9 @@ def curves(
     for entry in metrics:
         names = [entry] if isinstance(entry, str) else [*entry]
         colors = RUN_COLOURS if len(names) > 1 else [_meaning(names[0])[2]]
-        lines = [_curve(records, n, x, c, n) for n, c in zip(names, itertools.cycle(colors), strict=False)]
+        labels = names if len(names) == 1 else [_in_a_sentence(n) for n in names]
+        looks = zip(names, itertools.cycle(colors), labels, strict=False)
+        lines = [_curve(records, name, x, color, label) for name, color, label in looks]
         panels.append(_training_panel(lines, names, x, targets))
     return Scene(panels, height=270, width=min(1000, 340 * min(len(panels), 3) + 40))
 
@@ -156,6 +160,12 @@ def _meaning(name: str) -> tuple[str, str, str]:
     return MEANING.get(name, (name, "", "policy"))
 
 
+def _in_a_sentence(name: str) -> str:
+    """A metric's words as they stand in a legend: "held-out loss", but "KL to ..." and "PPO's ..."."""
+    title = _meaning(name)[0]
+    return title if title[:2].isupper() else title[:1].lower() + title[1:]
+
+
 def _training_panel(lines: list[Line], names: list[str], x: str, targets: Targets | None) -> Panel:
     """The curves, and a dashed line at each target of one of them."""
     last = max((line.x[-1] for line in lines if line.x), default=1.0)
@@ -163,7 +173,7 @@ def _training_panel(lines: list[Line], names: list[str], x: str, targets: Target
         value, label = target if isinstance(target, tuple) else (target, f"known answer {number(target)}")
         lines = [*lines, Line([0, last], [value, value], "truth", label, dashed=True, width=1.8)]
     title, unit, _ = _meaning(names[0])
-    title = title if len(names) == 1 else " and ".join(names)
+    title = " and ".join([title, *map(_in_a_sentence, names[1:])])
     return Panel(lines, title, AXES.get(x, x), unit, x_range=(0, max(last, 1)))
 
 

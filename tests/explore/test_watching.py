@@ -75,7 +75,17 @@ def test_curves_draw_what_the_records_say() -> None:
     assert first.marks[1].y == (475, 475) and "known answer 475" in scene.alt
     named = curves(records, ["return_mean"], targets={"return_mean": (475, "solved at 475")})
     assert "known answer" not in named.alt and named.panels[0].marks[1].label == "solved at 475"
-    assert [m.label for m in second.marks[:2]] == ["old_kl", "return_mean"]
+    assert [m.label for m in second.marks[:2]] == ["KL(old‖new) of one update", "episode return"]
+
+
+def test_curves_that_share_a_panel_bear_words_not_keys() -> None:
+    record = {"update": 1.0, "tv_own": 0.2, "tv_rl": 0.4, "loss": 1.0, "held_out_loss": 2.0, "mine": 3.0}
+    first, second, third = curves(
+        [record], [("tv_own", "tv_rl"), ("loss", "held_out_loss"), ("mine", "loss")]
+    ).panels
+    assert (first.title, first.y_label) == ("Its own target and PPO's target", "distance, total variation")
+    assert [mark.label for mark in first.marks] == ["its own target", "PPO's target"]
+    assert second.title == "Loss and held-out loss" and third.title == "mine and loss"
 
 
 def test_curves_leave_gaps_out_and_name_a_missing_metric() -> None:
