@@ -66,7 +66,7 @@ own_target = Exercise(
 best_beta = Exercise(
     "best-beta", NOTEBOOK, "DPO's best beta", *(2, 4, 4),
     "Somebody tells you what a nat of KL is worth: 0.6 reward. You will be judged by gold reward − 0.6 · KL, and may "
-    "choose DPO's β. You have all the comparisons you want. Which β? Put a number into `prediction`.",
+    "choose DPO's β. You have all the comparisons you want. Which β? Put a number into `prediction_beta`.",
     ("DPO rests at the best policy for *some* objective. Which?",
      "ref exp(r / beta) / Z maximises E[r] - beta KL.",
      "The two objectives are the same when beta is the price."),
