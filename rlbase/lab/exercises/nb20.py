@@ -78,6 +78,10 @@ implicit_reward = Exercise(
          lambda logp, ref, mask, b: b * _implicit(logp, ref, mask, 1.0).exp()),
         ("This is the last token alone: the score of a reward model lies there, but the log-ratio is a sum over all.",
          lambda logp, ref, mask, b: b * _last(logp - ref, mask)),
+        ("This divides log-probabilities: the log of a ratio is the *difference* of the logs.",
+         lambda logp, ref, mask, b: b * torch.where(mask, logp / ref, 0).sum(1)),
+        ("beta multiplies the policy's part only: it multiplies the difference as a whole.",
+         lambda logp, ref, mask, b: _implicit(logp, 0 * ref, mask, b) - _implicit(ref, 0 * ref, mask, 1.0)),
         ("Nearly: minus infinity times a mask of 0 is NaN. Select with torch.where, then add.",
          lambda logp, ref, mask, b: b * ((logp - ref) * mask).sum(1)),
     ),
@@ -154,6 +158,12 @@ dpo_loss = Exercise(
          lambda w, le, rw, rl, b: softplus(-b * ((w - le) + (rw - rl)))),
         ("You compare the chosen response with the reference alone: the rejected one is missing.",
          lambda w, le, rw, rl, b: softplus(-b * (w - rw))),
+        ("beta multiplies the policy's gap only: it multiplies h, the reference's gap included.",
+         lambda w, le, rw, rl, b: softplus(-(b * (w - le) - (rw - rl)))),
+        ("These are ratios of probabilities, pi / ref: h is the difference of their logarithms.",
+         lambda w, le, rw, rl, b: softplus(-b * ((w - rw).exp() - (le - rl).exp()))),
+        ("This is minus the probability that the chosen one wins: the loss is minus its *logarithm*.",
+         _of_gap(lambda h, b: -(b * h).sigmoid())),
         ("This is -beta h, the loss without its sigmoid: it never has enough.", _of_gap(lambda h, b: -b * h)),
         ("Both -log(sigmoid(x)) and log(1 + exp(-x)) are infinite where x is far below 0: use softplus or logsigmoid.",
          _of_gap(lambda h, b: -(b * h).sigmoid().log())),
@@ -187,6 +197,10 @@ dpo_gradient_weight = Exercise(
          _of_gap(lambda h, b: b / 2 + 0 * h)),
         ("This is the loss itself; its gradient is asked.", _dpo),
         ("beta is missing inside the sigmoid.", _of_gap(lambda h, b: b * (-h).sigmoid())),
+        ("This is the probability of the right outcome: the argument is -beta h, and beta stands in front.",
+         _of_gap(lambda h, b: (b * h).sigmoid())),
+        ("beta stands in front twice: the chain rule brings out one.",
+         _of_gap(lambda h, b: b * b * (-b * h).sigmoid())),
         ("exp overflows here: torch.sigmoid does not.",
          _of_gap(lambda h, b: b * (-b * h).exp() / (1 + (-b * h).exp()))),
     ),
@@ -224,13 +238,21 @@ dpo_rest = Exercise(
         ("The sign is flipped: what most people prefer becomes likelier.", lambda ref, s, b: _rest(ref, 1 - s, b)),
         ("You weigh the reference by exp(share / beta): the reward is the share's log-odds, not the share.",
          lambda ref, s, b: (ref.logit() + (2 * s - 1) / b).sigmoid()),
+        ("You divided both log-odds by beta: the reference's stay as they are.",
+         lambda ref, s, b: ((ref.logit() + s.logit()) / b).sigmoid()),
+        ("log(ref) is not the log-odds: take log(ref) - log(1 - ref).",
+         lambda ref, s, b: (ref.log() + s.logit() / b).sigmoid()),
+        ("This is one response's weight: divide by the sum of both responses' weights.",
+         lambda ref, s, b: ref * s ** (1 / b)),
+        ("This is ref * exp(r / beta) without its Z: divide by the sum over both responses.",
+         lambda ref, s, b: ref * (s.logit() / b).exp()),
         ("You mixed probabilities: it is log-odds that add up.", lambda ref, s, b: (ref + s) / 2),
         ("These are the log-odds: a sigmoid is missing.", lambda ref, s, b: ref.logit() + s.logit() / b),
     ),
 )
 
-predict_both_fall = Exercise(
-    "predict-both-fall", NOTEBOOK, "what becomes of the chosen response", *(3, 5, 4),
+predict_chosen = Exercise(
+    "predict-chosen", NOTEBOOK, "what becomes of the chosen response", *(3, 5, 4),
     "Three responses: *short*, *medium* and *long*, with probabilities 0.6, 0.3 and 0.1. The policy has a single knob, "
     "turning which makes all responses longer or all shorter: its logits are those of the reference plus knob times "
     "(0, 1, 2). Every label says: *medium* is better than *long*. DPO is trained. Then the probability of *medium* has "
@@ -248,4 +270,4 @@ predict_both_fall = Exercise(
     ),
 )
 
-EXERCISES = (implicit_reward, dpo_loss, dpo_gradient_weight, dpo_rest, predict_both_fall)
+EXERCISES = (implicit_reward, dpo_loss, dpo_gradient_weight, dpo_rest, predict_chosen)

@@ -66,7 +66,7 @@ RIGHT = {
     "dpo-loss": [loss_logsigmoid, loss_two],
     "dpo-gradient-weight": [weight_one_minus, weight_softmax],
     "dpo-rest": [rest_odds, rest_law, rest_loop],
-    "predict-both-fall": ["c", " C "],
+    "predict-chosen": ["c", " C "],
 }
 
 WRONG = {
@@ -78,6 +78,8 @@ WRONG = {
         ("divided by beta", lambda a, b, m, beta: reward_rows(a, b, m, 1) / beta),
         ("sign is flipped", lambda a, b, m, beta: reward_where(b, a, m, beta)),
         ("the ratio pi / ref", lambda a, b, m, beta: beta * reward_rows(a, b, m, 1).exp()),
+        ("divides log-probabilities", lambda a, b, m, beta: beta * torch.where(m, a / b, 0).sum(1)),
+        ("policy's part only", lambda a, b, m, beta: torch.where(m, beta * a - b, 0).sum(1)),
         ("times a mask of 0", reward_times),
     ],
     "dpo-loss": [
@@ -90,6 +92,12 @@ WRONG = {
         ("probability that the chosen", lambda a, b, c, d, beta: torch.sigmoid(beta * h(a, b, c, d))),
         ("added the reference", lambda a, b, c, d, beta: loss_two(a, b, d, c, beta)),
         ("without its sigmoid", lambda a, b, c, d, beta: -beta * h(a, b, c, d)),
+        ("policy's gap only", lambda a, b, c, d, beta: -F.logsigmoid(beta * (a - b) - (c - d))),
+        (
+            "ratios of probabilities",
+            lambda a, b, c, d, beta: -F.logsigmoid(beta * (a.exp() / c.exp() - b.exp() / d.exp())),
+        ),
+        ("minus the probability", lambda a, b, c, d, beta: -torch.sigmoid(beta * h(a, b, c, d))),
         ("softplus or logsigmoid", loss_naive),
     ],
     "dpo-gradient-weight": [
@@ -103,6 +111,8 @@ WRONG = {
         ("reference is missing", lambda a, b, c, d, beta: beta * torch.sigmoid(-beta * (a - b))),
         ("same for all pairs", lambda a, b, c, d, beta: torch.full_like(a, beta)),
         ("loss itself", loss_two),
+        ("stands in front.", lambda a, b, c, d, beta: torch.sigmoid(beta * h(a, b, c, d))),
+        ("in front twice", lambda a, b, c, d, beta: beta * weight_softmax(a, b, c, d, beta)),
     ],
     "dpo-rest": [
         ("share of people itself", lambda ref, share, beta: share.clone()),
@@ -118,9 +128,13 @@ WRONG = {
                 / (ref * (share / beta).exp() + (1 - ref) * ((1 - share) / beta).exp())
             ),
         ),
+        ("divided both", lambda ref, share, beta: ((ref.logit() + share.logit()) / beta).sigmoid()),
+        ("is not the log-odds", lambda ref, share, beta: (ref.log() + share.logit() / beta).sigmoid()),
+        ("one response's weight", lambda ref, share, beta: ref * share ** (1 / beta)),
+        ("without its Z", lambda ref, share, beta: ref * (share / (1 - share)) ** (1 / beta)),
         ("sigmoid is missing", lambda ref, share, beta: ref.logit() + share.logit() / beta),
     ],
-    "predict-both-fall": [
+    "predict-chosen": [
         ("Nothing in the loss asks", "a"),
         ("nothing can stay", "b"),
         ("short is the one", "d"),

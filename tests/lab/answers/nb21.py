@@ -60,14 +60,35 @@ WRONG = {
         ("sign is flipped", lambda x, t, m: -logp_gather(x, t, m)),
         ("raw logits", lambda x, t, m: (x[:, :-1].gather(2, t[:, 1:, None])[..., 0] * m[:, 1:]).sum(1)),
         ("not the mask", lambda x, t, m: logp_gather(x, t, torch.cat((m[:, :1], m[:, :-1]), 1))),
+        (
+            "over the positions",
+            lambda x, t, m: x[:, :-1].log_softmax(1).gather(2, t[:, 1:, None])[..., 0].mul(m[:, 1:]).sum(1),
+        ),
+        (
+            "width of the batch",
+            lambda x, t, m: torch.stack(
+                [
+                    torch.stack(
+                        [x[i, j - 1].log_softmax(0)[t[i, j]] * m[i, j] for j in range(1, t.shape[1])]
+                    ).mean()
+                    for i in range(len(t))
+                ]
+            ),
+        ),
+        ("off all three", lambda x, t, m: unshifted(x[:, :-1], t[:, :-1], m[:, :-1])),
         ("over the batch", lambda x, t, m: logp_gather(x, t, m).mean()),
     ],
     "ranking-accuracy": [
         ("which one is likelier", lambda w, le, rw, rl: accuracy_sign(w, le, 0 * w, 0 * w)),
+        ("missing, and ties", lambda w, le, rw, rl: (w > le).float().mean()),
+        ("swapped, and a tie", lambda w, le, rw, rl: (le - rl > w - rw).float().mean()),
         ("always wrong", lambda w, le, rw, rl: (w - rw > le - rl).double().mean()),
         ("always right", lambda w, le, rw, rl: (w - rw >= le - rl).double().mean()),
         ("chosen response became likelier", lambda w, le, rw, rl: accuracy_sign(w, 0 * w, rw, 0 * w)),
         ("swapped", lambda w, le, rw, rl: accuracy_sign(le, w, rl, rw)),
+        ("rank alike", lambda w, le, rw, rl: (((w - le) > 0) == ((rw - rl) > 0)).double().mean()),
+        ("from -1 to 1", lambda w, le, rw, rl: torch.sign(gap(w, le, rw, rl)).mean()),
+        ("let a tie", lambda w, le, rw, rl: (w - rw > le - rl).double().sum()),
         ("mean gap", lambda w, le, rw, rl: gap(w, le, rw, rl).mean()),
         ("mean probability", lambda w, le, rw, rl: torch.sigmoid(gap(w, le, rw, rl)).mean()),
     ],
@@ -83,6 +104,7 @@ WRONG = {
         ("smaller", 8),
         ("do not multiply", 1 / 8),
         ("after two rounds", 1),
+        ("not 2 to the power", 1 / 16),
         ("ever more rounds", 0),
         ("too large", 3),
     ],

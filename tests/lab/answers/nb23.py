@@ -94,6 +94,10 @@ WRONG = {
         ("beta is missing", lambda x, r, d, z, b, wd, wu: loss_where(x, r, d, z, 1.0, wd, wu)),
         ("exchanged", lambda x, r, d, z, b, wd, wu: loss_where(x, r, d, z, b, wu, wd)),
         ("weights are missing", lambda x, r, d, z, b, wd, wu: loss_where(x, r, d, z, b, 1, 1)),
+        ("multiplies the value only", lambda x, r, d, z, b, wd, wu: torch.where(
+            d, 1 - wd * torch.sigmoid(b * (x - r - z)), 1 - wu * torch.sigmoid(b * (z - x + r)))),
+        ("not -z - u", lambda x, r, d, z, b, wd, wu: torch.where(
+            d, wd * (1 - torch.sigmoid(b * (x - r - z))), wu * (1 - torch.sigmoid(b * (-z - x + r))))),
         ("reduced", lambda *a: loss_where(*a).mean()),
         ("no gradient flows through `logp`", lambda x, *a: loss_where(x.detach(), *a)),
         ("detach it", lambda x, r, d, z, b, wd, wu: torch.where(
@@ -121,6 +125,7 @@ WRONG = {
         ("whole table", lambda x, r: (x - r).detach().mean().clamp(min=0)),
         ("cut the *mean*", lambda x, r: (x - r).detach().roll(-1, 1).diag().relu().mean()),
         ("not cut at 0", lambda x, r: (x - r).detach().roll(-1, 1).diag().mean()),
+        ("last prompt is missing", lambda x, r: (x - r).detach().diag(1).mean().relu()),
         ("You added up", lambda x, r: (x - r).detach().roll(-1, 1).diag().sum().relu()),
         ("sign is flipped", lambda x, r: (r - x).detach().roll(-1, 1).diag().mean().relu()),
         ("detach it", point_attached),
@@ -131,6 +136,7 @@ WRONG = {
         ("wrong side", lambda d, u, ratio: weights_branch(d, u, 1 / ratio)),
         ("weighted one pile down", lambda d, u, ratio: (min(1, ratio * u / d), min(1, d / (ratio * u)))),
         ("λD alone", lambda d, u, ratio: (ratio * u / d, 1)),
+        ("other pile", lambda d, u, ratio: (u / (d + u), 1 - u / (d + u))),
         ("λU alone", lambda d, u, ratio: (1, d / u / ratio)),
     ],
 }  # fmt: skip
