@@ -112,7 +112,7 @@ cdpo_loss = Exercise(
 cdpo_rest = Exercise(
     "cdpo-rest", NOTEBOOK, "where caution ends", *(2, 4, 4),
     "A pair always has the same winner. Conservative DPO with $\\beta=0.1$ and $\\epsilon=0.1$ trains for ever. At "
-    "which gap $h$ does it come to rest? ($\\log 9=2.197$.) Put the number into `prediction`.",
+    "which gap $h$ does it come to rest? ($\\log 9=2.197$.) Put the number into `prediction_rest`.",
     ("At rest, the model is as sure of the label as cDPO believes it.",
      "sigma(beta h) = 1 - epsilon, so beta h = log((1 - epsilon)/epsilon).",
      "10 * log(9)"),
