@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from torch import Tensor
 
 from rlbase.envs import Bandit
 from rlbase.feedback.raters import Rater
-from rlbase.losses import dpo
+from rlbase.losses import dpo, hinge, ipo
 from rlbase.policies import MLPPolicy, TabularPolicy, frozen_copy
 from rlbase.policies.adapters import adapters_off, with_lora
 from rlbase.train import OnlineConfig, PreferenceConfig, online_preference, preference, with_reference
 from rlbase.train.online_preference import compared
 from rlbase.train.preference import measure
-from rlbase.train.preference_terms import seq_logp
+from rlbase.train.preference_terms import seq_logp, terms
 from rlbase.types import Choices, Discrete, Labelled, PreferencePairs, Prompt
 
 # ties
@@ -250,3 +251,28 @@ def test_online_comparisons_are_of_one_prompt_and_follow_the_rater() -> None:
     assert torch.cat(paid).mean().item() == pytest.approx(reward)
     soft, _ = compared(policy, bandit, Rater(), seeded(), soft=True)
     assert soft.prob is not None and {round(p, 3) for p in soft.prob.tolist()} == {0.269, 0.5, 0.731}
+
+
+def test_every_epoch_of_a_round_has_its_own_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pass over a round's comparisons meets all of them, in batches that are drawn anew."""
+    seen: list[list[int]] = []
+    honest = terms
+
+    def watched(policy: Any, batch: PreferencePairs, *rest: Any) -> Any:
+        seen.append(batch.chosen.actions[:, 0].tolist())
+        return honest(policy, batch, *rest)
+
+    monkeypatch.setattr(sys.modules["rlbase.train.online_preference"], "terms", watched)
+    policy, config = TabularPolicy(1, 50), OnlineConfig(updates=1, epochs=2, minibatches=3)
+    bandit = Bandit(torch.arange(50.0), batch_size=30)
+    list(online_preference(policy, bandit, DPO, config, reference=frozen_copy(policy)))
+    assert [len(rows) for rows in seen] == [10] * 6
+    first, second = sum(seen[:3], []), sum(seen[3:], [])
+    assert sorted(first) == sorted(second) and first != second
+
+
+def test_rewards_are_priced_by_the_setting_of_the_loss() -> None:
+    reference, pairs = frozen_copy(model(1)), some_pairs()
+    plain = measure(model(), pairs, functools.partial(hinge, beta=1.0), reference=reference)["margin"]
+    priced = measure(model(), pairs, functools.partial(ipo, tau=0.25), reference=reference)["margin"]
+    assert plain != 0 and priced == pytest.approx(0.25 * plain, rel=1e-5)
