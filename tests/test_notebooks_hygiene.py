@@ -180,6 +180,15 @@ def test_has_two_exercises_with_their_headers(path: Path, notebook: Notebook) ->
         )
 
 
+def test_an_answer_goes_where_its_exercise_says(notebook: Notebook) -> None:
+    """The name that an exercise asks its answer to be put into is the one that its check looks at."""
+    checks = re.findall(r"""\bcheck\(\s*["']([\w-]+)["'],\s*(\w+)""", "\n".join(map(source, code(notebook))))
+    cells = [source(cell) for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+    for exercise, task in re.findall(r"### Exercise `([\w-]+)`([^\0]*?)\0", "\0".join([*cells, ""])):
+        asked = re.search(r"(?:into|Set|method in) `(\w+)`", task)
+        assert asked is None or asked[1] == dict(checks)[exercise], f"{exercise} asks for {asked[1]}"
+
+
 def test_the_course_is_complete() -> None:
     """Each notebook that the README lists is there, and the README lists each that is there."""
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
