@@ -12,6 +12,7 @@ from rlbase.evaluate.intervals import (
     win_rate,
 )
 from rlbase.evaluate.meters import Played, enumerated, meters, perplexity, play
+from rlbase.evaluate.outcome import Outcome, outcome
 from rlbase.evaluate.overoptimisation import (
     GaoFit,
     Path,
@@ -34,11 +35,12 @@ from rlbase.evaluate.report import LABELS, Report, Sample, Table, report, side_b
 from rlbase.evaluate.watching import metered, stopped_early
 
 __all__ = [
-    "LABELS",
     "Calibration",
     "Estimate",
     "GaoFit",
+    "LABELS",
     "Match",
+    "Outcome",
     "Path",
     "Played",
     "Report",
@@ -63,6 +65,7 @@ __all__ = [
     "metered",
     "meters",
     "online_elo",
+    "outcome",
     "paired_win_rate",
     "perplexity",
     "play",

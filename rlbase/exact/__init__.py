@@ -3,6 +3,14 @@
 Distributions are 1-D tensors of probabilities (``[n]``); everything is computed in float64.
 """
 
+from rlbase.exact.feedback import (
+    intransitivity,
+    majority_accuracy,
+    mixed_preference,
+    mixing_weight,
+    residual_harm,
+    swap_averaged,
+)
 from rlbase.exact.laws import k3_loss_optimum, kl, kl_optimum, pretrain_optimum, total_variation
 from rlbase.exact.mdp import Values, policy_value, value_iteration
 from rlbase.exact.preferences import bt_projection, ipo_optimum, kto_optimum, simpo_gap
@@ -16,15 +24,21 @@ __all__ = [
     "best_of_n_kl_bound",
     "bt_projection",
     "enumerate_responses",
+    "intransitivity",
     "ipo_optimum",
     "k3_loss_optimum",
     "kl",
     "kl_optimum",
     "kto_optimum",
+    "majority_accuracy",
+    "mixed_preference",
+    "mixing_weight",
     "policy_value",
     "pretrain_optimum",
     "rejection_law",
+    "residual_harm",
     "simpo_gap",
+    "swap_averaged",
     "total_variation",
     "value_iteration",
     "win_rate",

@@ -1,6 +1,47 @@
-"""Feedback: what is shown to raters, and raters who can be asked a thousand times without getting tired."""
+"""Feedback: what is shown to raters, raters who can be asked a thousand times without getting tired, and their faults.
 
+One rater who goes by what they know (`Rater`), for worlds in which feedback is not the question; annotators whose
+faults can be turned up one by one (`Annotator`), a crowd of them (`ask`), and what to make of their answers.
+"""
+
+from rlbase.feedback.aggregate import Consensus, dawid_skene, majority, weighted_vote
+from rlbase.feedback.agreement import against_the_others, fleiss_kappa, krippendorff_alpha
+from rlbase.feedback.annotators import Annotator, Questions, Reasons
 from rlbase.feedback.clips import Clips, Comparisons, cut
+from rlbase.feedback.crowd import Answers, ask
+from rlbase.feedback.quality import (
+    Chart,
+    consistency,
+    control_chart,
+    detection_power,
+    fit_temperature,
+    passing_score,
+)
 from rlbase.feedback.raters import Ask, Rater, judge
 
-__all__ = ["Ask", "Clips", "Comparisons", "Rater", "cut", "judge"]
+__all__ = [
+    "Annotator",
+    "Answers",
+    "Ask",
+    "Chart",
+    "Clips",
+    "Comparisons",
+    "Consensus",
+    "Questions",
+    "Rater",
+    "Reasons",
+    "against_the_others",
+    "ask",
+    "consistency",
+    "control_chart",
+    "cut",
+    "dawid_skene",
+    "detection_power",
+    "fit_temperature",
+    "fleiss_kappa",
+    "judge",
+    "krippendorff_alpha",
+    "majority",
+    "passing_score",
+    "weighted_vote",
+]

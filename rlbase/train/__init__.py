@@ -9,6 +9,7 @@ from rlbase.train.best_of_n import (
     rejection_finetune,
     rejection_sampling,
 )
+from rlbase.train.linear_reward import LinearReward, linear_reward
 from rlbase.train.online_preference import OnlineConfig, compared, online_preference
 from rlbase.train.ppo import LANGUAGE_MODEL, PPOConfig, ppo
 from rlbase.train.preference import PreferenceConfig, preference
@@ -28,9 +29,10 @@ from rlbase.train.sft import SFTConfig, sft
 from rlbase.train.trpo import TRPOConfig, trpo
 
 __all__ = [
-    "LANGUAGE_MODEL",
     "A2CConfig",
     "Draws",
+    "LANGUAGE_MODEL",
+    "LinearReward",
     "OnlineConfig",
     "PPOConfig",
     "PreferenceConfig",
@@ -48,6 +50,7 @@ __all__ = [
     "choose_pairs",
     "compared",
     "fit_reward",
+    "linear_reward",
     "online_preference",
     "plan",
     "ppo",
