@@ -14,6 +14,7 @@ from test_preference_trainer import DPO, KTO, model, responses, run, seeded, som
 from torch import Tensor
 
 from rlbase.envs import Bandit
+from rlbase.exact import ipo_optimum
 from rlbase.feedback.raters import Rater
 from rlbase.losses import dpo, hinge, ipo
 from rlbase.policies import MLPPolicy, TabularPolicy, frozen_copy
@@ -276,3 +277,28 @@ def test_rewards_are_priced_by_the_setting_of_the_loss() -> None:
     plain = measure(model(), pairs, functools.partial(hinge, beta=1.0), reference=reference)["margin"]
     priced = measure(model(), pairs, functools.partial(ipo, tau=0.25), reference=reference)["margin"]
     assert plain != 0 and priced == pytest.approx(0.25 * plain, rel=1e-5)
+
+
+def test_rows_of_verdicts_keep_what_is_theirs() -> None:
+    """Mismatched responses, weights and cached numbers follow their rows; pairs give both sides their weight."""
+    rows, weight = torch.tensor([4, 1, 1]), torch.rand(10, generator=seeded())
+    said = with_reference(model(), some_verdicts(weight=weight))
+    some = said[rows]
+    assert some.mismatched.actions.equal(said.mismatched.actions[rows])
+    assert some.ref_logp.equal(said.ref_logp[rows]) and some.weight.equal(weight[rows])
+    apart = some_pairs(weight=weight, prob=weight).unpaired()
+    assert apart.weight is not None and apart.weight.equal(torch.cat((weight, weight)))
+    assert apart.desirable.equal(torch.cat((weight, 1 - weight)))
+
+
+def test_padding_makes_no_other_prompt() -> None:
+    ids, real = torch.tensor([[7, 1], [8, 1], [9, 2], [7, 2]]), torch.tensor([[False, True]] * 4)
+    arms = Choices(Prompt(ids, real), torch.arange(4)[:, None], torch.ones(4, 1).bool())
+    found = Labelled(arms, torch.ones(4).bool()).with_mismatched().mismatched
+    assert found is not None and found.actions[:, 0].tolist() == [2, 3, 0, 1]
+
+
+def test_how_often_opponents_are_drawn_need_not_add_up() -> None:
+    ref, P, mu = torch.ones(2) / 2, torch.tensor([[0.5, 0.8], [0.2, 0.5]]), torch.tensor([0.3, 0.7])
+    once, thrice = (ipo_optimum(ref, P, k * mu, tau=0.5) for k in (1, 3))
+    torch.testing.assert_close(once, thrice)
