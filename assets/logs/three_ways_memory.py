@@ -67,11 +67,12 @@ def begun(method: str, seed: int) -> tuple[Iterator[Any], float]:
     reference: Any = frozen_copy(policy)
     given = Prompt(*drawn(generator, PROMPT))
     if method == "PPO":
-        critic, judge = LMCritic(policy), frozen_copy(LMRewardModel(policy))
+        critic: Any = LMCritic(policy)
+        judge = frozen_copy(LMRewardModel(policy))
         took = memory("VmRSS") - before
         texts = [" ".join(map(str, row)) for row in given.ids.tolist()]
         settings: dict[str, Any] = {"max_new_tokens": RESPONSE, "batch_size": ROWS}
-        env = TextEnv(texts, Numbers(), token_scorer=judge.score, **settings)
+        env: Any = TextEnv(texts, Numbers(), token_scorer=judge.score, **settings)
         config = replace(LANGUAGE_MODEL, updates=STEPS, epochs=1)
         return ppo(policy, env, config, critic=critic, reference=reference, generator=generator), took
     took = memory("VmRSS") - before

@@ -302,3 +302,12 @@ def test_how_often_opponents_are_drawn_need_not_add_up() -> None:
     ref, P, mu = torch.ones(2) / 2, torch.tensor([[0.5, 0.8], [0.2, 0.5]]), torch.tensor([0.3, 0.7])
     once, thrice = (ipo_optimum(ref, P, k * mu, tau=0.5) for k in (1, 3))
     torch.testing.assert_close(once, thrice)
+
+
+def test_the_last_record_measures_the_finished_policy() -> None:
+    policy, reference, unseen = model(), frozen_copy(model(1)), some_pairs(6)
+    config = PreferenceConfig(updates=3, eval_every=2, learning_rate=0.01, schedule="constant")
+    records = list(preference(policy, some_pairs(), DPO, config, reference=reference, held_out=unseen))
+    assert math.isnan(records[0]["held_out_loss"])
+    assert records[2]["held_out_loss"] == measure(policy, unseen, DPO, config, reference=reference)["loss"]
+    assert records[2]["held_out_loss"] != records[1]["held_out_loss"]
