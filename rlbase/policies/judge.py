@@ -10,9 +10,10 @@ from torch import Tensor
 
 from rlbase.policies.causal_lm import CausalLMPolicy
 from rlbase.types import Prompt
-from rlbase.validate import instance, whole
+from rlbase.validate import instance, one_of, whole
 
 ONE = "Request: {prompt}\nAnswer: {response}\nCritique:"
+MARKS = tuple(f" {mark}" for mark in range(1, 10))
 TWO = "Request: {prompt}\nAnswer A: {first}\nAnswer B: {second}\nCritique:"
 
 
@@ -93,15 +94,75 @@ class GenerativeJudge:
 
         Asked the other way round it is the negative: exactly so without critiques, else up to what was sampled.
         """
+        there, back = self.both_orders(prompts, firsts, seconds)
+        return (0.5 * (there - back)).tolist()
+
+    def prefer(
+        self, prompts: Sequence[str], firsts: Sequence[str], seconds: Sequence[str], *, average: str = "prob"
+    ) -> list[float]:
+        r"""Soft labels: the probability that ``firsts`` are better.
+
+        With $d$ the judge's own log-odds and $b$ its liking for the first place, one order alone says $\sigma(d+b)$.
+        ``"prob"`` averages the probabilities of both orders (Lee et al. 2023, section 3.1), which falls on the right
+        side but shrinks towards 1/2; ``"logit"`` averages the log-odds, which gives $\sigma(d)$ back; ``"none"`` asks
+        in one order only. See `rlbase.exact.swap_averaged`.
+
+        Raises:
+            ValueError: an unknown way to average, or lists of different lengths.
+        """
+        one_of("GenerativeJudge.prefer", "average", average, ("prob", "logit", "none"))
+        there, back = self.both_orders(prompts, firsts, seconds, back=average != "none")
+        if average == "logit":
+            return (0.5 * (there - back)).sigmoid().tolist()
+        return (there.sigmoid() if average == "none" else (there.sigmoid() + (-back).sigmoid()) / 2).tolist()
+
+    def both_orders(
+        self, prompts: Sequence[str], firsts: Sequence[str], seconds: Sequence[str], *, back: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """The log-odds that whatever is shown first is better, ``[B]``: in the order given, and the other way round.
+
+        Their mean is the judge's liking for the first place, half their difference its opinion of the responses.
+        Without ``back`` the second is empty.
+        """
         _alike(prompts=prompts, firsts=firsts, seconds=seconds)
-        orders = ((firsts, seconds), (seconds, firsts))
+        orders = ((firsts, seconds), (seconds, firsts))[: 1 + back]
         texts = [
             _filled(self.pair_template, prompt=p, first=a, second=b)
             for one, two in orders
             for p, a, b in zip(prompts, one, two, strict=True)
         ]
-        there, back = self.log_odds(texts).chunk(2) if texts else (torch.zeros(0), torch.zeros(0))
-        return (0.5 * (there - back)).tolist()
+        found = self.log_odds(texts)
+        return found[: len(prompts)], found[len(prompts) :]
+
+    @torch.no_grad()
+    def rate(
+        self, prompts: Sequence[str], responses: Sequence[str], *, marks: Sequence[str] = MARKS
+    ) -> list[float]:
+        r"""The expected mark of each response, from -1 (all on the first mark) to 1 (all on the last).
+
+        $$s=\sum_i i\,\frac{\pi(m_i)}{\sum_j\pi(m_j)},\qquad \text{reward}=2\,\frac{s-1}{n-1}-1$$
+
+        Direct RLAIF (Lee et al. 2023, section 2.3.2): a reward without a reward model, and finer than the most likely
+        mark, of which there are only $n$. No mark may begin another one: `` 10`` is as likely as `` 1`` at most,
+        where both begin with the same token, and would be counted twice.
+
+        Raises:
+            ValueError: fewer than two marks, two that are the same, or one whose tokens begin another's.
+        """
+        _alike(prompts=prompts, responses=responses)
+        answers = [self._ids(mark) for mark in marks]
+        _apart(marks, answers)
+        if not prompts:
+            return []
+        rows = [
+            self._ids(_filled(self.template, prompt=p, response=r), start=True)
+            for p, r in zip(prompts, responses, strict=True)
+        ]
+        written = self._critiques(rows)
+        self.critiques = [self.policy.tokenizer.decode(row) for row in written]
+        asked = [row + critique + self.verdict for row, critique in zip(rows, written, strict=True)]
+        share = torch.stack([self._log_prob(asked, answer) for answer in answers], 1).softmax(1)
+        return (share @ torch.linspace(-1, 1, len(answers), dtype=share.dtype)).tolist()
 
     @torch.no_grad()
     def log_odds(self, texts: Sequence[str]) -> Tensor:
@@ -142,6 +203,18 @@ class GenerativeJudge:
         if start or not hasattr(tokenizer, "all_special_ids"):
             return list(tokenizer.encode(text))
         return list(tokenizer.encode(text, add_special_tokens=False))
+
+
+def _apart(marks: Sequence[str], answers: list[list[int]]) -> None:
+    if len(answers) < 2:
+        raise ValueError(f"GenerativeJudge.rate: needs two marks or more, got {list(marks)}.")
+    for i, first in enumerate(answers):
+        for j, second in enumerate(answers):
+            if i != j and second[: len(first)] == first:
+                raise ValueError(
+                    f"GenerativeJudge.rate: the mark {marks[i]!r} begins {marks[j]!r} for this tokenizer, so that "
+                    "their probabilities overlap; choose others."
+                )
 
 
 def _alike(**texts: Sequence[str]) -> None:

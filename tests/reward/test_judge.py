@@ -174,3 +174,84 @@ def test_a_verdict_can_be_taught_by_imitation() -> None:
 def test_one_sentence_for_bad_input(make: Any, error: type[Exception], told: str) -> None:
     with pytest.raises(error, match=told):
         make()
+
+
+# labels in probabilities, and marks
+
+
+def test_labels_of_both_orders_by_hand() -> None:
+    policy = model()
+    one = judge(policy, max_critique_tokens=0)
+    there = said(policy, "a|x|yy?", "Y") - said(policy, "a|x|yy?", "N")
+    back = said(policy, "a|yy|x?", "Y") - said(policy, "a|yy|x?", "N")
+    asked = (["a"], ["x"], ["yy"])
+    found = [t.item() for t in one.both_orders(*asked)]
+    assert found == pytest.approx([there, back], abs=1e-4)
+    sigma = lambda d: 1 / (1 + math.exp(-d))  # noqa: E731
+    assert one.prefer(*asked, average="none") == pytest.approx([sigma(there)], abs=1e-5)
+    assert one.prefer(*asked) == pytest.approx([(sigma(there) + 1 - sigma(back)) / 2], abs=1e-5)
+    assert one.prefer(*asked, average="logit") == pytest.approx([sigma((there - back) / 2)], abs=1e-5)
+    assert one.compare(*asked) == pytest.approx([(there - back) / 2], abs=1e-4)
+    turned = (["a"], ["yy"], ["x"])
+    for average in ("prob", "logit"):  # asked about the other one it says the rest
+        both = one.prefer(*asked, average=average)[0] + one.prefer(*turned, average=average)[0]
+        assert both == pytest.approx(1, abs=1e-6)
+    assert one.prefer([], [], []) == one.prefer([], [], [], average="none") == []
+
+
+class Placed(GenerativeJudge):
+    """Says d for the pairs it is asked about, and b for whatever comes first: the known truth."""
+
+    position = 2.0
+
+    def log_odds(self, texts: Any) -> Tensor:
+        parts = [text.split("|") for text in texts]
+        return torch.tensor(
+            [0.5 * (len(a) - len(b)) + self.position for _, a, b in parts], dtype=torch.float64
+        )
+
+
+def test_a_planted_liking_for_the_first_place_is_met_by_its_law() -> None:
+    from rlbase.exact import swap_averaged
+
+    one = Placed(model(), ONE, pair_template=TWO, verdict="?", yes="Y", no="N")
+    firsts, seconds = ["xx", "x", "xyxy"], ["x", "yxyx", "x"]
+    asked = (["a"] * 3, firsts, seconds)
+    d = torch.tensor([0.5, -1.5, 1.5], dtype=torch.float64)
+    assert one.prefer(*asked) == pytest.approx(swap_averaged(d, 2.0).tolist())
+    assert one.prefer(*asked, average="logit") == pytest.approx(d.sigmoid().tolist())
+    assert one.prefer(*asked, average="none") == pytest.approx((d + 2).sigmoid().tolist())
+    there, back = one.both_orders(*asked)
+    assert ((there + back) / 2).tolist() == pytest.approx([2.0] * 3)
+
+
+def test_expected_mark_by_hand() -> None:
+    policy = model()
+    marks = ("a", "b", "cx")
+    share = [math.exp(said(policy, "a|xyx?", mark)) for mark in marks]
+    expected = (-share[0] + share[2]) / sum(share)
+    found = judge(policy, max_critique_tokens=0).rate(["a"], ["xyx"], marks=marks)
+    assert found == pytest.approx([expected], abs=1e-5)
+    assert judge(policy).rate([], [], marks=marks) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (
+            lambda: judge().prefer(["a"], ["x"], ["y"], average="mean"),
+            "average must be one of 'prob', 'logit', 'none'",
+        ),
+        (lambda: judge().prefer(["a"], ["x"], []), "needs one of each kind to a prompt"),
+        (lambda: judge().rate(["a"], ["x"], marks=("a",)), "needs two marks or more"),
+        (lambda: judge().rate(["a"], ["x"], marks=("a", "b", "a")), "the mark 'a' begins 'a'"),
+        (
+            lambda: judge().rate(["a"], ["x"], marks=("ab", "a")),
+            "the mark 'a' begins 'ab' for this tokenizer",
+        ),
+        (lambda: judge().rate(["a"], []), "needs one of each kind to a prompt"),
+    ],
+)
+def test_bad_labels(make: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        make()
