@@ -31,7 +31,7 @@ from rlbase.train import LANGUAGE_MODEL, PreferenceConfig, ppo, preference, with
 from rlbase.types import Choices, Labelled, PreferencePairs, Prompt
 
 METHODS = ("PPO", "DPO", "KTO", "DPO, reference cached", "KTO, reference cached")
-SEEDS, STEPS, WARM_UP = (0,), 6, 2
+SEEDS, STEPS, WARM_UP = (0, 1, 2), 6, 2
 ROWS, PROMPT, RESPONSE, VOCAB = 32, 16, 32, 5000  # 32 responses a step: 16 comparisons, 32 verdicts
 STATUS = Path("/proc/self/status")
 
