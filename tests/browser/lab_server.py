@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,12 +70,21 @@ class Lab:
 
 
 @contextmanager
-def serve(notebooks: list[Path], folder: Path, *, theme: str = "JupyterLab Light") -> Iterator[Lab]:
-    """Copy ``notebooks`` without their outputs into ``folder`` and run JupyterLab over it until the block ends."""
+def serve(
+    notebooks: list[Path],
+    folder: Path,
+    *,
+    theme: str = "JupyterLab Light",
+    last: Mapping[str, str] | None = None,
+) -> Iterator[Lab]:
+    """Copy ``notebooks`` without their outputs into ``folder`` and run JupyterLab over it until the block ends.
+
+    ``last`` maps a notebook's number to words of the cell with which its copy ends.
+    """
     root = folder / "root"
     root.mkdir(parents=True)
     for path in notebooks:
-        _copy_without_outputs(path, root / path.name)
+        _copy_without_outputs(path, root / path.name, (last or {}).get(path.name[:2]))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -171,8 +180,11 @@ def _until(page: Page, happened: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def _copy_without_outputs(source: Path, target: Path) -> None:
+def _copy_without_outputs(source: Path, target: Path, last: str | None) -> None:
     notebook: Any = nbformat.read(source, as_version=4)
+    if last:
+        end = next(i for i, cell in enumerate(notebook.cells) if last in cell.source)
+        notebook.cells = notebook.cells[: end + 1]
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None

@@ -40,6 +40,9 @@ def heard(answers):
     return Scene([Panel([Line([0, 1], [0, 1], label="line")])], caption="Heard: " + " ".join(answers))
 
 explore(heard, {"answers": presses(["left", "right", "skip"], label="Better:")})""",
+    """from rlbase.explore.rating import RaterPanel
+
+RaterPanel()""",
 ]
 
 
@@ -135,7 +138,7 @@ def test_watch_leaves_one_picture_of_the_final_curves(page: Page) -> None:
 
 def test_questions_are_answered_by_key(page: Page) -> None:
     """Two buttons and their keys; JupyterLab, which knows these keys too, must not take them for its own."""
-    root = page.locator(".rlbase-explorable:has(.rlbase-presses)")
+    root = page.locator(".rlbase-explorable:has(.rlbase-presses):not(.rlbase-rater)")
     buttons = root.locator(".rlbase-presses button")
     buttons.first.scroll_into_view_if_needed()
     page.wait_for_function("() => document.querySelector('.rlbase-presses[data-lm-suppress-shortcuts]')")
@@ -146,3 +149,31 @@ def test_questions_are_answered_by_key(page: Page) -> None:
     caption = root.locator("figcaption")
     caption.get_by_text("Heard: left right skip left left right").wait_for(timeout=5000)
     assert page.locator(".rlbase-error:visible").count() == 0
+
+
+def test_twenty_pairs_are_rated_by_key_tab_and_mouse(page: Page) -> None:
+    """Pair after pair; the result comes after the last one, or when asked for."""
+    root = page.locator(".rlbase-rater")
+    buttons, picture = root.locator(".rlbase-presses button"), root.locator(".rlbase-scene")
+    buttons.first.scroll_into_view_if_needed()
+    page.wait_for_function("() => document.querySelector('.rlbase-rater [data-lm-suppress-shortcuts]')")
+    first_pair = root.locator(".rlbase-cards").inner_text()
+    assert len(first_pair.split()) > 24 and not picture.is_visible()
+    buttons.first.focus()
+    for i in range(20):
+        root.get_by_text(f"Pair {i + 1} of 20").wait_for(timeout=5000)
+        if i == 3:  # one back, and once more; the focus stays in the row
+            page.keyboard.press("3")
+            root.get_by_text("Pair 3 of 20").wait_for(timeout=5000)
+            page.keyboard.press("1")
+            root.get_by_text("Pair 4 of 20").wait_for(timeout=5000)
+        if i == 5:
+            buttons.first.click()
+        elif i == 6:  # with the tab key to the next button, and pressed as any button is
+            page.keyboard.press("Tab")
+            page.keyboard.press("Enter")
+        else:
+            page.keyboard.press(("ArrowLeft", "ArrowRight", "1", "2")[i % 4])
+    root.locator("figcaption").get_by_text("20 of 20 answered").wait_for(timeout=5000)
+    assert picture.is_visible() and root.get_by_text("Its favourites").is_visible()
+    assert "What 20 answers paid for" in (root.locator("svg").get_attribute("aria-label") or "")
