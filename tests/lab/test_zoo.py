@@ -16,7 +16,7 @@ from rlbase.lab.exercises.zoo.reward_shift import half_way
 from rlbase.lab.trial import attempt
 from rlbase.lab.zoo import Patient, Run, swapped
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 # Every patient shows its symptom at least half as strongly again as the line says, every healthy run less than half.
 MARGINS = (1.5, 0.5)
 
