@@ -84,6 +84,9 @@ def test_the_gold_policy_is_the_best_there_is() -> None:
     reviews = shelf()
     gold = place_of(reviews, policy_of(reviews, GOLD))
     flat = place_of(reviews, policy_of(reviews, torch.zeros(3)))
-    assert flat.appeal == pytest.approx(reviews.appeal.mean().item(), abs=1e-6) and gold.appeal > flat.appeal + 0.2
+    assert (
+        flat.appeal == pytest.approx(reviews.appeal.mean().item(), abs=1e-6)
+        and gold.appeal > flat.appeal + 0.2
+    )
     torch.testing.assert_close(reviews.features @ GOLD, WORTH * reviews.appeal)
     assert "loses 0.0" in annotator_scene().caption  # 2,000 answers without faults: hardly anything is lost
