@@ -7,7 +7,14 @@ faults can be turned up one by one (`Annotator`), a crowd of them (`ask`), and w
 from rlbase.feedback.aggregate import Consensus, dawid_skene, majority, weighted_vote
 from rlbase.feedback.agreement import against_the_others, fleiss_kappa, krippendorff_alpha
 from rlbase.feedback.annotators import Annotator, Questions, Reasons
+from rlbase.feedback.choosing import (
+    effective_sample_size,
+    fisher_information,
+    importance_weights,
+    most_informative,
+)
 from rlbase.feedback.clips import Clips, Comparisons, cut
+from rlbase.feedback.constitution import Critique, Draft, Principle, critique, drafts, prefer_by_principle
 from rlbase.feedback.crowd import Answers, ask
 from rlbase.feedback.quality import (
     Chart,
@@ -27,6 +34,9 @@ __all__ = [
     "Clips",
     "Comparisons",
     "Consensus",
+    "Critique",
+    "Draft",
+    "Principle",
     "Questions",
     "Rater",
     "Reasons",
@@ -34,14 +44,21 @@ __all__ = [
     "ask",
     "consistency",
     "control_chart",
+    "critique",
     "cut",
     "dawid_skene",
     "detection_power",
+    "drafts",
+    "effective_sample_size",
+    "fisher_information",
     "fit_temperature",
     "fleiss_kappa",
+    "importance_weights",
     "judge",
     "krippendorff_alpha",
     "majority",
+    "most_informative",
     "passing_score",
+    "prefer_by_principle",
     "weighted_vote",
 ]

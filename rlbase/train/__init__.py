@@ -9,6 +9,7 @@ from rlbase.train.best_of_n import (
     rejection_finetune,
     rejection_sampling,
 )
+from rlbase.train.crowd_reward import CrowdReward, crowd_reward
 from rlbase.train.linear_reward import LinearReward, linear_reward
 from rlbase.train.online_preference import OnlineConfig, compared, online_preference
 from rlbase.train.ppo import LANGUAGE_MODEL, PPOConfig, ppo
@@ -30,6 +31,7 @@ from rlbase.train.trpo import TRPOConfig, trpo
 
 __all__ = [
     "A2CConfig",
+    "CrowdReward",
     "Draws",
     "LANGUAGE_MODEL",
     "LinearReward",
@@ -49,6 +51,7 @@ __all__ = [
     "best_of_n",
     "choose_pairs",
     "compared",
+    "crowd_reward",
     "fit_reward",
     "linear_reward",
     "online_preference",
