@@ -1,5 +1,6 @@
 """Judging what was trained: intervals, ratings, calibration, meters, and a report on one page."""
 
+from rlbase.evaluate.audit import Audit, Word, audit, telling_words
 from rlbase.evaluate.calibration import Calibration, bayes_ceiling, calibration_curve
 from rlbase.evaluate.intervals import (
     Estimate,
@@ -35,6 +36,7 @@ from rlbase.evaluate.report import LABELS, Report, Sample, Table, report, side_b
 from rlbase.evaluate.watching import metered, stopped_early
 
 __all__ = [
+    "Audit",
     "Calibration",
     "Estimate",
     "GaoFit",
@@ -46,6 +48,8 @@ __all__ = [
     "Report",
     "Sample",
     "Table",
+    "Word",
+    "audit",
     "bayes_ceiling",
     "best_of_n_estimate",
     "best_of_n_path",
@@ -74,5 +78,6 @@ __all__ = [
     "rl_path",
     "side_by_side",
     "stopped_early",
+    "telling_words",
     "win_rate",
 ]
