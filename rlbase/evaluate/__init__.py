@@ -2,6 +2,7 @@
 
 from rlbase.evaluate.audit import Audit, Word, audit, telling_words
 from rlbase.evaluate.calibration import Calibration, bayes_ceiling, calibration_curve
+from rlbase.evaluate.gap import Gap, proxy_gold_gap
 from rlbase.evaluate.intervals import (
     Estimate,
     bootstrap_interval,
@@ -40,6 +41,7 @@ __all__ = [
     "Calibration",
     "Estimate",
     "GaoFit",
+    "Gap",
     "LABELS",
     "Match",
     "Outcome",
@@ -73,6 +75,7 @@ __all__ = [
     "paired_win_rate",
     "perplexity",
     "play",
+    "proxy_gold_gap",
     "ratio_interval",
     "report",
     "rl_path",
