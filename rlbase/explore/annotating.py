@@ -119,7 +119,7 @@ def annotator_scene(
     caption = (
         f"Asked about a better review (gold +1), ten words shorter, on the left: {why} A reward fitted to {ANSWERS:,} "
         f"answers ranks {got.accuracy:.0%} of all pairs as gold does. Its policy writes "
-        f"{place_of(reviews, policy).words:.0f} words and loses {got.regret:.2f} of gold."
+        f"{place_of(reviews, policy).words:.0f} words; its regret is {got.regret:.2f}."
     )
     panels = [
         curves_panel(who),
@@ -143,13 +143,13 @@ def curves_panel(who: Annotator) -> Panel:
 
 
 def annotator_explorer() -> Explorable:
-    """Seven faults in hand; 2,000 answers, a reward model and a policy are made anew at every move."""
+    """Seven faults in hand, two of them turned up; answers, reward model and policy are made anew at every move."""
     return explore(
         annotator_scene,
         {
             "temperature": slider(1.0, 0.2, 5.0, step=0.2, label="carelessness (temperature)", form=".1f"),
-            "position": slider(0.0, -3.0, 3.0, step=0.25, label="likes the left place"),
-            "length": slider(0.0, -2.0, 2.0, step=0.25, label="likes length (for ten words)"),
+            "position": slider(2.0, -3.0, 3.0, step=0.25, label="likes the left place"),
+            "length": slider(1.0, -2.0, 2.0, step=0.25, label="likes length (for ten words)"),
             "confusion": slider(0.0, 0.0, 0.5, step=0.05, label="mistakes", form=".0%"),
             "spamming": slider(0.0, 0.0, 1.0, step=0.1, label="does not look", form=".0%"),
             "malice": slider(0.0, 0.0, 1.0, step=0.1, label="malice", form=".0%"),

@@ -89,4 +89,6 @@ def test_the_gold_policy_is_the_best_there_is() -> None:
         and gold.appeal > flat.appeal + 0.2
     )
     torch.testing.assert_close(reviews.features @ GOLD, WORTH * reviews.appeal)
-    assert "loses 0.0" in annotator_scene().caption  # 2,000 answers without faults: hardly anything is lost
+    assert (
+        "regret is 0.0" in annotator_scene().caption
+    )  # 2,000 answers without faults: hardly anything is lost
