@@ -212,6 +212,13 @@ class RaterPanel(W.VBox):
         return rating_scene(self.answers, self.deck)
 
     @property
+    def favourites(self) -> list[tuple[float, str]]:
+        """The three reviews that a policy trained on these answers writes most, each after its probability."""
+        policy = policy_of(self.deck.reviews, read(self.answers, self.deck).weight[:3])
+        best = policy.topk(3).indices.tolist()
+        return [(policy[i].item(), self.deck.reviews.texts[i]) for i in best]
+
+    @property
     def asking(self) -> int | None:
         """Which question is shown, counted from 0; None once all are answered."""
         return self.answers.find("-") if "-" in self._said else None
@@ -256,19 +263,14 @@ class RaterPanel(W.VBox):
         self._figure.layout.display = self._foot.layout.display = "" if seen else "none"
         if seen:
             self._figure.show(self.scene)
-            self._foot.value = f"<b>Its favourites:</b>{self._favourites()}"
+            items = (f"<li>{share:.0%}: {html.escape(text)}</li>" for share, text in self.favourites)
+            self._foot.value = f"<b>Its favourites:</b><ol>{''.join(items)}</ol>"
 
     def _pair(self, at: int) -> str:
         sides = zip(KEYS, (self.deck.left, self.deck.right), strict=False)
         texts = ((side, html.escape(self.deck.reviews.texts[rows[at]])) for side, rows in sides)
         cards = (f'<div role="group" aria-label="{side} review">{text}</div>' for side, text in texts)
         return f'<div class="rlbase-cards">{"".join(cards)}</div>'
-
-    def _favourites(self) -> str:
-        policy = policy_of(self.deck.reviews, read(self.answers, self.deck).weight[:3])
-        best = zip(*policy.topk(3), strict=True)
-        items = (f"<li>{share:.0%}: {html.escape(self.deck.reviews.texts[int(i)])}</li>" for share, i in best)
-        return f"<ol>{''.join(items)}</ol>"
 
     def __repr__(self) -> str:
         return f"RaterPanel({self.answers!r})"

@@ -119,6 +119,16 @@ def test_every_state_draws(answers: str) -> None:
     assert "image/png" in data and len(metadata["image/png"]["alt"]) > 100
 
 
+def test_favourites_are_the_likeliest_reviews_of_the_policy() -> None:
+    panel = RaterPanel().let(Annotator(length=3.0, temperature=0.5))
+    policy = policy_of(panel.deck.reviews, read(panel.answers, panel.deck).weight[:3])
+    shares, texts = zip(*panel.favourites, strict=True)
+    assert list(shares) == sorted(policy.tolist(), reverse=True)[:3]
+    assert all(policy[panel.deck.reviews.texts.index(t)] == s for s, t in panel.favourites)
+    mean = sum(len(text.split()) for text in texts) / 3
+    assert mean > panel.deck.reviews.words.mean() + 5  # who pays for words gets words
+
+
 def pressed(panel: RaterPanel, *keys: str) -> None:
     for key in keys:
         panel.buttons.children[1 + KEYS.index(key)].click()
