@@ -156,6 +156,11 @@ class CausalLMPolicy(nn.Module):
         each = -nn.functional.cross_entropy(logits, targets, reduction="none")
         return each.new_zeros(counted.shape).masked_scatter(counted, each).to(actions.device)
 
+    def next_logp(self, obs: Prompt) -> Tensor:
+        """Log-probabilities of every token as the next one, ``[B, vocabulary]``, with gradient: one forward for all."""
+        first = torch.zeros(len(obs), 1, dtype=torch.long, device=obs.ids.device)  # which one does not matter
+        return self._logits(self._states(obs, first)[:, 0]).log_softmax(-1).to(obs.ids.device)
+
     def _states(self, obs: Prompt, actions: Tensor) -> Tensor:
         """Hidden states ``[B, T, H]`` in which each of ``actions`` was chosen."""
         instance("CausalLMPolicy", "obs", obs, Prompt)

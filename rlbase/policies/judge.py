@@ -161,7 +161,7 @@ class GenerativeJudge:
         written = self._critiques(rows)
         self.critiques = [self.policy.tokenizer.decode(row) for row in written]
         asked = [row + critique + self.verdict for row, critique in zip(rows, written, strict=True)]
-        share = torch.stack([self._log_prob(asked, answer) for answer in answers], 1).softmax(1)
+        share = self._log_probs(asked, answers).softmax(1)
         return (share @ torch.linspace(-1, 1, len(answers), dtype=share.dtype)).tolist()
 
     @torch.no_grad()
@@ -173,7 +173,8 @@ class GenerativeJudge:
         written = self._critiques(rows)
         self.critiques = [self.policy.tokenizer.decode(row) for row in written]
         asked = [row + critique + self.verdict for row, critique in zip(rows, written, strict=True)]
-        return self._log_prob(asked, self.yes) - self._log_prob(asked, self.no)
+        yes, no = self._log_probs(asked, (self.yes, self.no)).unbind(1)
+        return yes - no
 
     def _critiques(self, rows: list[list[int]]) -> list[list[int]]:
         """A sampled continuation of each row, up to its EOS (left out) or the limit."""
@@ -191,11 +192,17 @@ class GenerativeJudge:
             obs = tokens
         return written
 
-    def _log_prob(self, rows: list[list[int]], answer: list[int]) -> Tensor:
-        """Log-probability of ``answer``, all its tokens, after each row, ``[B]``."""
-        actions = torch.tensor(answer).expand(len(rows), -1)
-        logp = self.policy.logp(_left_padded(rows), actions, torch.ones_like(actions, dtype=torch.bool))
-        return logp.double().sum(1)
+    def _log_probs(self, rows: list[list[int]], answers: Sequence[list[int]]) -> Tensor:
+        """Log-probability of each of ``answers``, all its tokens, after each row, ``[B, answers]``."""
+        prompts = _left_padded(rows)
+        if all(len(answer) == 1 for answer in answers):  # one forward says it of all of them
+            return self.policy.next_logp(prompts)[:, [answer[0] for answer in answers]].double()
+        found = []
+        for answer in answers:
+            actions = torch.tensor(answer).expand(len(rows), -1)
+            logp = self.policy.logp(prompts, actions, torch.ones_like(actions, dtype=torch.bool))
+            found.append(logp.double().sum(1))
+        return torch.stack(found, 1)
 
     def _ids(self, text: str, *, start: bool = False) -> list[int]:
         """Tokens of ``text``; with the special tokens that a tokenizer puts first only at the ``start``."""

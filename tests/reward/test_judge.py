@@ -255,3 +255,13 @@ def test_expected_mark_by_hand() -> None:
 def test_bad_labels(make: Any, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+def test_the_next_token_of_all_at_once_is_the_next_token_one_by_one() -> None:
+    policy = model()
+    prompts = Prompt(torch.tensor([[0, 0, 3], [1, 2, 3]]), torch.tensor([[False, False, True], [True] * 3]))
+    found = policy.next_logp(prompts)
+    assert found.exp().sum(1).tolist() == pytest.approx([1, 1], abs=1e-5)
+    for token in range(TOKENIZER.vocab_size):
+        one, _ = policy.evaluate(prompts, torch.full((2, 1), token))
+        assert torch.allclose(found[:, token], one[:, 0], atol=1e-5)
