@@ -150,7 +150,11 @@ def telling_words(
             for word in words:
                 count[word][side] += 1
     tried = [(word, c, r) for word, (c, r) in sorted(count.items()) if c + r >= least]
-    found = [Word(w, c, r, min(1.0, 2 * float(binom.cdf(min(c, r), c + r, 0.5)))) for w, c, r in tried]
+    if not tried:
+        return ()
+    split = torch.tensor([(c, r) for _, c, r in tried])
+    tail = binom.cdf(split.min(1).values.numpy(), split.sum(1).numpy(), 0.5)
+    found = [Word(*one, min(1.0, 2 * float(p))) for one, p in zip(tried, tail, strict=True)]
     found.sort(key=lambda word: (word.chance, word.word))
     kept = [i + 1 for i, word in enumerate(found) if word.chance <= discovery * (i + 1) / len(found)]
     return tuple(found[: max(kept, default=0)])
