@@ -153,7 +153,7 @@ def mix_explorer() -> Explorable:
     controls = {
         "human": choice(100, [50, 100, 200, 1000], label="human labels"),
         "cheap": choice(2000, [200, 2000, 5000], label="cheap labels"),
-        "length": slider(0.3, 0.0, 1.0, step=0.05, label="bias of the cheap ones"),
+        "length": slider(0.3, 0.0, 0.6, step=0.05, label="bias of the cheap ones"),
         "trust": slider(0.5, 0.0, 1.0, step=0.05, label="weight on human labels"),
     }
     return explore(mix_scene, controls)
