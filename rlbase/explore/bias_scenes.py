@@ -105,7 +105,7 @@ def confirmation_scene(strength: float = 1.5, seed: int = 0) -> Scene:
     caption = (
         f"Gold likes the house by -0.40; raters who see names make {trial.facts['house']:+.2f} of it. "
         f"Names drawn at random: the belief is found as {found:.2f} ± {2 * error:.2f}, and taken out. "
-        f"Regret: {_regret(trial)}; ten such raters {trial.arms['crowd'].outcome.regret:.2f}."
+        f"Regret: {_regret(trial)}."
     )
     return bias_scene(trial, caption)
 
