@@ -96,7 +96,9 @@ def test_a_majority_of_liars_turns_the_truth_round(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_shared_bias_survives_every_vote(seed: int) -> None:
-    few, many = (voted((0.8,) * n, length=1.0, seed=seed) for n in (3, 15))
+    one, few, many = (voted((0.8,) * n, length=1.0, seed=seed) for n in (1, 3, 15))
+    lost = [found.outcome["majority"].regret for found in (one, few, many)]
+    assert lost[0] < lost[1] < lost[2]  # a rater's own slips water the bias down, a vote takes the water out
     ceiling = voted((1 - 1e-9,), length=1.0, seed=seed).right["one rater"]
     for name in ("majority", "Dawid-Skene"):
         assert few.right[name] < many.right[name] < ceiling + 0.03 < 0.85
