@@ -12,7 +12,8 @@ from rlbase.losses import soft_bradley_terry
 from rlbase.validate import a_tensor, finite, has_shape, in_range, whole
 
 INFINITY = float("inf")
-FLAT = 30.0  # log-odds beyond which a fit runs away
+FLAT = 30.0  # log-odds beyond which a fit that has not settled runs away
+SETTLED = 1e-3  # the share by which a full Newton step still changes the log-odds of one that runs away
 
 
 class LinearReward(NamedTuple):
@@ -83,25 +84,28 @@ def linear_reward(
         gap = z @ w
         return a @ soft_bradley_terry(gap, torch.zeros_like(gap), y) + 0.5 * (ridge * w * w).sum()
 
-    best = total(w)
-    for _ in range(steps):
+    best, counted, settled, step = total(w), z[a > 0], False, w
+    for turn in range(steps):
         said = (z @ w).sigmoid()
         gradient = z.T @ (a * (said - y)) + ridge * w
         hessian = (z.T * (a * said * (1 - said))) @ z + ridge.diag()
-        step = _solved(hessian, gradient)
+        step = _solved(hessian, gradient, SAME if turn == 0 else RUNAWAY)
         size = 1.0
         while size > 1e-6 and total(w - size * step) > best:  # full steps can overshoot far from the optimum
             size /= 2
         w = w - size * step
-        if (z @ w).abs().max() > FLAT and prior == 0:
-            raise ValueError(f"linear_reward: {RUNAWAY}")
         gain, best = best - total(w), total(w)
         if gain <= 1e-12 * best.abs():
+            settled = True
             break
+    # Where rows are told apart, each step moves them by about 1, while the loss has long ceased to fall.
+    far, moved = ((counted @ each).abs().max() for each in (w, step))
+    if moved > SETTLED * far.clamp(min=1) and far > (1 if settled else FLAT):
+        raise ValueError(f"linear_reward: {RUNAWAY}")
     said = (z @ w).sigmoid()
     hessian = (z.T * (a * said * (1 - said))) @ z + ridge.diag()
     scores = z * (a * (said - y))[:, None]
-    inverse = _solved(hessian, torch.eye(len(w), dtype=w.dtype, device=w.device))
+    inverse = _solved(hessian, torch.eye(len(w), dtype=w.dtype, device=w.device), RUNAWAY)
     covariance = inverse @ (scores.T @ scores) @ inverse
     loss = (best - 0.5 * (ridge * w * w).sum()) / a.sum()
     return LinearReward(w[:features], w[features:], covariance, hessian, loss.item())
@@ -111,15 +115,21 @@ RUNAWAY = (
     "no finite weights fit best, since a combination of the features tells every answer; give a prior above 0, "
     "or more comparisons."
 )
+SAME = (
+    "a combination of the features (or covariates) is the same in every comparison, so that "
+    "its weight cannot be told; leave one out, or give a prior above 0."
+)
 
 
-def _solved(hessian: Tensor, right: Tensor) -> Tensor:
-    if torch.linalg.matrix_rank(hessian, hermitian=True) < len(hessian):
-        raise ValueError(
-            "linear_reward: a combination of the features (or covariates) is the same in every comparison, so that "
-            "its weight cannot be told; leave one out, or give a prior above 0."
-        )
-    return torch.linalg.solve(hessian, right)
+def _solved(hessian: Tensor, right: Tensor, otherwise: str) -> Tensor:
+    """Solve in units in which each feature tells as much as any other: a rank has no unit."""
+    unit = hessian.diagonal().sqrt()
+    unit = torch.where(unit > 0, unit, 1)
+    scaled = hessian / unit / unit[:, None]
+    if torch.linalg.matrix_rank(scaled, hermitian=True) < len(hessian):
+        raise ValueError(f"linear_reward: {otherwise}")
+    tall = unit if right.ndim == 1 else unit[:, None]
+    return torch.linalg.solve(scaled, right / tall) / tall
 
 
 def _checked(

@@ -154,3 +154,59 @@ def test_ties_count_half_and_bad_input_is_told() -> None:
     ):
         with pytest.raises(ValueError, match=sentence):
             outcome(*arguments, beta=1.0)
+
+
+# where the optimum is far away, or nowhere
+
+
+def noisy(n: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
+    return made(n, 3)
+
+
+def test_a_part_of_the_answers_that_is_told_is_a_runaway_too() -> None:
+    """Half of the rows are a bent coin, the others are told by a feature of their own: its weight is infinite."""
+    x = torch.eye(2).repeat_interleave(20, 0)
+    y = torch.ones(40)
+    y[:8] = 0
+    for weight in (1e-6, 1.0, 1e3):
+        a = torch.where(x[:, 1] > 0, weight, 1.0)
+        with pytest.raises(ValueError, match="no finite weights fit best"):
+            linear_reward(x, y, weight=a)
+    with pytest.raises(ValueError, match="no finite weights fit best"):  # the prior does not hold covariates
+        linear_reward(x[:, :1], y, covariates=x[:, 1:], prior=1.0)
+    assert linear_reward(x[:20], y[:20], covariates=None, prior=1e-9).weight[0] == pytest.approx(
+        np.log(12 / 8), abs=1e-6
+    )
+
+
+def test_a_comparison_far_out_is_no_runaway() -> None:
+    """The optimum is finite, and one row has log-odds of thousands there; or it counts nothing."""
+    x, y = noisy()
+    plain = linear_reward(x, y).weight
+    far = torch.cat([x, torch.tensor([[1e4, 0.0, 0.0]], dtype=torch.float64)])
+    told = torch.cat([y, torch.ones(1, dtype=torch.float64)])
+    torch.testing.assert_close(linear_reward(far, told).weight, plain, rtol=1e-9, atol=1e-9)
+    none = torch.cat([torch.ones(200), torch.zeros(1)]).double()
+    for wrong in (told, 1 - told):
+        wrong = torch.cat([y, wrong[-1:]])
+        torch.testing.assert_close(linear_reward(far, wrong, weight=none).weight, plain, rtol=1e-9, atol=1e-9)
+
+
+def test_features_may_have_any_unit() -> None:
+    x, y = noisy()
+    plain, unit = linear_reward(x, y), torch.tensor([1.0, 1e-8, 1e6], dtype=torch.float64)
+    found = linear_reward(x * unit, y)
+    torch.testing.assert_close(found.weight * unit, plain.weight, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(found.error * unit, plain.error, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("prior", [1e-9, 1e-3])
+def test_a_full_step_may_overshoot(prior: float) -> None:
+    """Told apart, with hardly a prior: Newton's full steps leap over the optimum; its gradient is 0 all the same."""
+    x, _ = noisy()
+    x = x * 10 ** torch.linspace(-2, 2, 200, dtype=torch.float64)[:, None]
+    y = (x[:, 0] > 0).double()
+    y[-1] = 1 - y[-1]  # the most extreme of them against all others
+    w = linear_reward(x, y, prior=prior).weight
+    gradient = x.T @ ((x @ w).sigmoid() - y) + prior * w
+    assert gradient.abs().max() < 1e-6
