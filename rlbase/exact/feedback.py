@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlbase.exact.laws import distribution
-from rlbase.validate import finite, in_range, same_shape, whole
+from rlbase.validate import a_tensor, finite, in_range, same_shape, whole
 
 INFINITY = float("inf")
 
@@ -30,8 +30,20 @@ def majority_accuracy(accuracy: float, n: int) -> float:
     """
     in_range("majority_accuracy", "accuracy", accuracy, 0, 1)
     whole("majority_accuracy", "n", n, 1)
-    terms = [math.comb(n, k) * accuracy**k * (1 - accuracy) ** (n - k) for k in range(n + 1)]
+    terms = [binomial(k, n, accuracy) for k in range(n + 1)]
     return math.fsum(terms[n // 2 + 1 :]) + (0.5 * terms[n // 2] if n % 2 == 0 else 0.0)
+
+
+def binomial(k: int, n: int, p: float) -> float:
+    """Chance of ``k`` hits in ``n`` trials of chance ``p``; in logarithms where the coefficient is no float any more.
+
+    >>> binomial(2, 3, 0.5), round(binomial(1000, 2000, 0.5), 5)
+    (0.375, 0.01784)
+    """
+    if n < 1000 or p in (0, 1):
+        return math.comb(n, k) * p**k * (1 - p) ** (n - k) if 0 < p < 1 else float(k == n * p)
+    ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return math.exp(ways + k * math.log(p) + (n - k) * math.log1p(-p))
 
 
 def swap_averaged(
@@ -128,6 +140,11 @@ def intransitivity(preference: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     >>> bool(intransitivity((score[:, None] - score).sigmoid()).abs().max() < 1e-6)
     True
     """
+    a_tensor("intransitivity", preference=preference)
+    if preference.ndim != 2:
+        raise ValueError(
+            f"intransitivity: preference must be [responses, responses], got {list(preference.shape)}."
+        )
     same_shape("intransitivity", preference=preference, its_transpose=preference.T)
     finite("intransitivity", preference=preference)
     p = preference.double()
@@ -135,7 +152,7 @@ def intransitivity(preference: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
         raise ValueError(
             "intransitivity: preference[i, j] and [j, i] must sum to 1 and lie strictly between 0 and 1."
         )
-    odds = (p.logit() - p.T.logit()) / 2
+    odds = p.log() - p.T.log()  # 1 - p is lost in single precision where p is near 1; its transpose has it
     score = odds.mean(1)
     return odds - (score[:, None] - score)
 

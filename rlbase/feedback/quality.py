@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rlbase.exact.feedback import binomial
 from rlbase.feedback.crowd import Answers
 from rlbase.validate import finite, has_shape, in_range, instance, whole
 
@@ -43,7 +44,7 @@ def passing_score(n: int, accuracy: float, *, alarm: float = 0.01) -> int:
     in_range("passing_score", "accuracy", accuracy, 0, 1)
     in_range("passing_score", "alarm", alarm, 0, 1)
     below, least = 0.0, 0
-    while least < n and (below := below + _binomial(least, n, accuracy)) <= alarm:
+    while least < n and (below := below + binomial(least, n, accuracy)) <= alarm:
         least += 1
     return least
 
@@ -62,13 +63,13 @@ def detection_power(n: int, accuracy: float, bad_accuracy: float, *, alarm: floa
     [0.5, 0.62, 0.94, 1.0]
     """
     in_range("detection_power", "bad_accuracy", bad_accuracy, 0, 1)
-    return math.fsum(_binomial(k, n, bad_accuracy) for k in range(passing_score(n, accuracy, alarm=alarm)))
+    return math.fsum(binomial(k, n, bad_accuracy) for k in range(passing_score(n, accuracy, alarm=alarm)))
 
 
 def control_chart(
     answers: Answers, gold: Float[Tensor, " N"], *, accuracy: float, alarm: float = 0.01
 ) -> Chart:
-    """Who answers the gold questions worse than an honest annotator would by chance.
+    """Who answers the gold questions worse than an honest annotator would by chance. A tie is not right.
 
     Args:
         gold: the known answers, 1 or 0; NaN for the questions that are not gold.
@@ -93,7 +94,8 @@ def control_chart(
     label, truth = answers.label[known], gold[known][:, None]
     asked = (~label.isnan()).sum(0)
     right = (label == truth).sum(0)
-    least = torch.tensor([passing_score(int(n), accuracy, alarm=alarm) for n in asked], device=right.device)
+    least = torch.tensor([passing_score(int(n), accuracy, alarm=alarm) for n in asked], dtype=torch.long)
+    least = least.to(right.device)
     return Chart(right, asked, least, right < least)
 
 
@@ -138,7 +140,8 @@ def fit_temperature(logit: Float[Tensor, " N"], label: Float[Tensor, " N"]) -> f
     has_shape("fit_temperature", "label", label, tuple(logit.shape))
     if not label.numel() or label.min() < 0 or label.max() > 1:
         raise ValueError("fit_temperature: label must hold at least one number, each from 0 to 1.")
-    d, y = logit.double(), label.double()
+    scale = logit.double().abs().max().item()
+    d, y = logit.double() / (scale or 1.0), label.double()  # largest 1: bisection then finds any T
 
     def slope(cold: float) -> float:
         return (d * ((d * cold).sigmoid() - y)).sum().item()
@@ -156,8 +159,4 @@ def fit_temperature(logit: Float[Tensor, " N"], label: Float[Tensor, " N"]) -> f
     for _ in range(80):
         middle = (low + high) / 2
         low, high = (middle, high) if slope(middle) < 0 else (low, middle)
-    return 1 / high
-
-
-def _binomial(k: int, n: int, p: float) -> float:
-    return math.comb(n, k) * p**k * (1 - p) ** (n - k)
+    return scale / high

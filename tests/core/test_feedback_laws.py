@@ -129,3 +129,18 @@ def test_residual_harm_meets_a_simulation() -> None:
 def test_bad_input(make, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+def test_majorities_of_thousands() -> None:
+    assert majority_accuracy(0.7, 5001) == pytest.approx(1.0)
+    assert majority_accuracy(0.5, 2001) == pytest.approx(0.5)
+    assert majority_accuracy(0.51, 1501) == pytest.approx(1 - majority_accuracy(0.49, 1501))
+    assert majority_accuracy(0.51, 999) < majority_accuracy(0.51, 1001) < majority_accuracy(0.51, 1003)
+    assert [majority_accuracy(p, 3000) for p in (0, 1)] == [0.0, 1.0]
+
+
+def test_a_sure_preference_in_single_precision_is_no_cycle() -> None:
+    score = torch.tensor([0.0, 1.0, 13.0])
+    assert intransitivity((score[:, None] - score).sigmoid()).abs().max() < 1e-5
+    with pytest.raises(ValueError, match=r"must be \[responses, responses\], got \[3\]"):
+        intransitivity(torch.full((3,), 0.5))

@@ -125,3 +125,35 @@ def test_fitted_temperature_is_where_the_slope_is_nought() -> None:
 def test_bad_input(make, error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         make()
+
+
+def test_a_chance_as_large_as_the_alarm_is_allowed() -> None:
+    assert passing_score(1, 0.5, alarm=0.5) == 1 and passing_score(1, 0.5, alarm=0.49) == 0
+
+
+@pytest.mark.parametrize("n", [1000, 1500, 4000])
+def test_thousands_of_gold_questions(n: int) -> None:
+    least = passing_score(n, 0.9)
+    assert binom.cdf(least - 1, n, 0.9) <= 0.01 < binom.cdf(least, n, 0.9)
+    assert detection_power(n, 0.9, 0.88) == pytest.approx(binom.cdf(least - 1, n, 0.88), abs=1e-9)
+    assert passing_score(n, 1.0) == n and detection_power(n, 1.0, 0.0) == 1.0
+
+
+def test_a_tie_on_a_gold_question_is_not_right_and_no_answer_is_none() -> None:
+    said = Answers(torch.tensor([[0.5, NAN]] * 20))
+    chart = control_chart(said, torch.ones(20), accuracy=0.9)
+    assert chart.right.tolist() == [0, 0] and chart.asked.tolist() == [20, 0]
+    assert chart.flagged.tolist() == [True, False] and chart.least.dtype == torch.long
+
+
+def test_consistency_passes_over_what_was_answered_once() -> None:
+    first = Answers(torch.tensor([[1.0, 0.5, NAN], [0.0, 1.0, 1.0]]))
+    again = Answers(torch.tensor([[1.0, 0.5, 1.0], [NAN, 0.5, NAN]]))
+    assert consistency(first, again).nan_to_num(9).tolist() == [1.0, 0.5, 9.0]
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-3, 1e30])
+def test_a_fitted_temperature_has_the_unit_of_its_log_odds(unit: float) -> None:
+    gaps = torch.tensor([2.0, 1.0, -1.0, 0.5], dtype=torch.float64)
+    label = torch.tensor([1.0, 0.0, 0.0, 1.0])
+    assert fit_temperature(unit * gaps, label) == pytest.approx(unit * fit_temperature(gaps, label), rel=1e-9)
