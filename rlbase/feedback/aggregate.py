@@ -33,8 +33,8 @@ def weighted_vote(answers: Answers, accuracy: Float[Tensor, " M"]) -> Float[Tens
     $$\sigma\Big(\sum_m(2y_m-1)\log\frac{p_m}{1-p_m}\Big)$$
 
     The best use of independent votes (Nitzan & Paroush 1982): a coin weighs nothing, who is mostly wrong counts
-    against what they say. A tie (1/2) says nothing. Annotators who share a bias are not independent, and the formula
-    then is surer than it is right.
+    against what they say. A tie (1/2) says nothing, and where nobody answers 1/2 is left. Annotators who share a bias
+    are not independent, and the formula then is surer than it is right.
 
     Raises:
         ValueError: an accuracy that is not strictly between 0 and 1, or not one for each annotator.
@@ -80,7 +80,9 @@ def dawid_skene(
     shares of answers, weighted with $q_n$. It starts from the share of the votes.
 
     Nothing in the data says which of two opposite truths is the true one: the start decides, so the *majority* of the
-    answers must be better than chance. Nor can it see a bias that all share.
+    answers must be better than chance. Nor can it see a bias that all share. It learns who is right from who agrees:
+    with one annotator, or none who answered the same questions, there is nothing to learn from, and the pseudo-answers
+    draw everything to chance. A tie counts as half an answer of each kind.
 
     Args:
         pseudo: how many answers of each kind everybody is given beforehand, a Beta(1 + pseudo, 1 + pseudo) prior:
@@ -106,8 +108,7 @@ def dawid_skene(
     q, loglik = answers.share().double(), []
     hits = false_alarms = prior = torch.zeros(())
     for _ in range(steps):
-        hits = (q @ first + pseudo) / (q @ given + 2 * pseudo).clamp(min=1e-300)
-        false_alarms = ((1 - q) @ first + pseudo) / ((1 - q) @ given + 2 * pseudo).clamp(min=1e-300)
+        hits, false_alarms = habits_of(first, given, q, pseudo)
         prior = (q.sum() + pseudo) / (len(q) + 2 * pseudo)
         better = prior.log() + _times(first, hits) + _times(second, 1 - hits)
         worse = (1 - prior).log() + _times(first, false_alarms) + _times(second, 1 - false_alarms)
@@ -119,6 +120,17 @@ def dawid_skene(
             break
     like = answers.label
     return Consensus(q.to(like), hits.to(like), false_alarms.to(like), prior.item(), tuple(loglik))
+
+
+def habits_of(first: Tensor, given: Tensor, q: Tensor, pseudo: float) -> tuple[Tensor, Tensor]:
+    """M step: shares of ``first`` among the answers ``given``, both ``[N, M]``, where it is right and where it is not.
+
+    >>> said = torch.tensor([[1.0], [0.0], [1.0]])
+    >>> habits_of(said, torch.ones(3, 1), torch.tensor([1.0, 0.0, 1.0]), 1.0)
+    (tensor([0.7500]), tensor([0.3333]))
+    """
+    hits = (q @ first + pseudo) / (q @ given + 2 * pseudo).clamp(min=1e-300)
+    return hits, ((1 - q) @ first + pseudo) / ((1 - q) @ given + 2 * pseudo).clamp(min=1e-300)
 
 
 def _times(count: Tensor, share: Tensor) -> Tensor:

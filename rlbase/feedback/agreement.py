@@ -60,7 +60,8 @@ def krippendorff_alpha(answers: Answers | Float[Tensor, "N M"], *, level: Level 
         answers: of a crowd; or ratings ``[questions, annotators]`` with NaN where somebody gave none.
 
     Raises:
-        ValueError: an unknown level, nothing that two people answered, or one and the same answer throughout.
+        ValueError: an unknown level, nothing that two people answered, one and the same answer throughout, or a
+            negative one on a ratio scale.
 
     >>> nan = float("nan")
     >>> round(krippendorff_alpha(torch.tensor([[1.0, 1, nan], [2, 2, 3], [3, nan, 3], [1, 1, 1]])), 3)
@@ -73,6 +74,8 @@ def krippendorff_alpha(answers: Answers | Float[Tensor, "N M"], *, level: Level 
     one_of("krippendorff_alpha", "level", level, ("nominal", "ordinal", "interval", "ratio"))
     if table.ndim != 2 or table.isinf().any():
         raise ValueError("krippendorff_alpha: answers must be numbers [questions, annotators], NaN for none.")
+    if level == "ratio" and (table < 0).any():
+        raise ValueError("krippendorff_alpha: on a ratio scale no answer is below 0.")
     several = table[(~table.isnan()).sum(1) > 1]
     if several[~several.isnan()].unique().numel() < 2:
         raise ValueError(

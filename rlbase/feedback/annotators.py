@@ -68,6 +68,8 @@ class Questions:
             wide = (given.shape[-1] if given.ndim else 1,) if field.name == "traits" else ()
             has_shape("Questions", field.name, given, (n, *wide))
             finite("Questions", **{field.name: given})
+            if not given.is_floating_point():  # a liking of 0.5 would be 0 among whole numbers
+                object.__setattr__(self, field.name, given.to(torch.get_default_dtype()))
 
     def __len__(self) -> int:
         return len(self.gold)
@@ -183,12 +185,13 @@ class Annotator:
             answered: how many answers they had given before; None: none, they are fresh.
 
         Raises:
-            ValueError: another shape than the questions', or a taste for other traits than theirs.
+            ValueError: another shape than the questions', fewer than no answers, or a taste for other traits than
+                theirs.
         """
         shown, before = self._seen(questions, shown_first, answered)
         parts, hot = self._pulls(questions, shown, before)
         pull = torch.stack(list(parts.values())).sum(0)
-        p = (pull / hot).sigmoid() if self.temperature else (pull.sign() + 1) / 2
+        p = torch.where(hot > 0, (pull / hot).sigmoid(), (pull.sign() + 1) / 2)
         p = p * (1 - self.confusion[0]) + (1 - p) * self.confusion[1]
         p = p * (1 - self.malice) + (1 - p) * self.malice
         habit = torch.where(shown, self.habit, 1 - self.habit).to(p)
@@ -223,11 +226,13 @@ class Annotator:
         boolean("Annotator.prob", shown)
         has_shape("Annotator.prob", "shown_first", shown, (n,))
         has_shape("Annotator.prob", "answered", before, (n,))
+        if (before < 0).any():
+            raise ValueError(f"Annotator.prob: answered must be 0 or more, got {before.min().item()}.")
         return shown, before
 
     def _pulls(self, asked: Questions, shown: Tensor, before: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Each part of the pull, before it is divided by the temperature, and the temperature, ``[N]`` each."""
-        gone = before.to(asked.gold) / SESSION
+        gone = (before / SESSION).to(asked.gold)
         parts = {
             "gold": asked.gold,
             "position": torch.where(shown, self.position, -self.position).to(asked.gold),

@@ -80,7 +80,8 @@ def fisher_information(
         if (count < 0).any():
             raise ValueError("fisher_information: a comparison is asked 0 times or more.")
         chance = chance * count
-    return (difference.T * chance) @ difference
+    z = difference.double()
+    return ((z.T * chance.double()) @ z).to(torch.result_type(difference, logit))
 
 
 def most_informative(

@@ -19,6 +19,7 @@ from torch import Tensor
 from rlbase.validate import in_range, instance, whole
 
 INFINITY = float("inf")
+ROUNDS = 10  # in which phrases are replaced, at most: some lists would go on for ever
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,19 @@ class Principle:
         return [phrase for phrase in self.instead if phrase in reply]
 
     def keep(self, reply: str) -> str:
-        """``reply`` with every such phrase replaced, and no blanks left over."""
-        for phrase in self.broken_by(reply):
-            reply = reply.replace(phrase, self.instead[phrase])
-        return " ".join(reply.split())
+        """``reply`` with every such phrase replaced, and no blanks left over.
+
+        What is left may meet in a new phrase ("or now else" without "now"), which is then replaced as well.
+        """
+        reply = " ".join(reply.split())
+        for _ in range(ROUNDS):
+            found = self.broken_by(reply)
+            if not found:
+                break
+            for phrase in found:
+                reply = reply.replace(phrase, self.instead[phrase])
+            reply = " ".join(reply.split())
+        return reply
 
 
 class Critique(NamedTuple):
@@ -92,7 +102,8 @@ def critique(
     This breaks the principle “no threats”: or else.
     """
     in_range("critique", "recall", recall, 0, 1)
-    drawn, looked = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+    at = generator.device
+    drawn, looked = torch.rand(2, generator=generator, dtype=torch.float64, device=at).tolist()
     principle = _constitution("critique", constitution)[int(drawn * len(constitution))]
     found = principle.broken_by(reply) if looked < recall else []
     return Critique(principle, tuple(found))
@@ -160,7 +171,7 @@ def prefer_by_principle(
     if len(firsts) != len(seconds):
         raise ValueError(f"{where}: needs a second for every first, got {len(firsts)} and {len(seconds)}.")
     rules = _constitution(where, constitution)
-    drawn = torch.randint(len(rules), (len(firsts),), generator=generator).tolist()
+    drawn = torch.randint(len(rules), (len(firsts),), generator=generator, device=generator.device).tolist()
     gaps = [
         len(rules[i].broken_by(second)) - len(rules[i].broken_by(first))
         for i, first, second in zip(drawn, firsts, seconds, strict=True)

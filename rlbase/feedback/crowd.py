@@ -34,6 +34,8 @@ class Answers:
 
     def __post_init__(self) -> None:
         a_tensor("Answers", label=self.label)
+        if not self.label.is_floating_point():
+            object.__setattr__(self, "label", self.label.to(torch.get_default_dtype()))
         if self.label.ndim != 2:
             raise ValueError(f"Answers: label must be [questions, annotators], got {list(self.label.shape)}.")
         said = self.label[~self.label.isnan()]

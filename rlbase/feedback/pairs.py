@@ -48,12 +48,16 @@ def balanced_pairs(
     if not all(map(len, kinds)):
         kind = "longer" if len(kinds[1]) else "shorter"
         raise ValueError(f"balanced_pairs: there is no such pair in which the better one is the {kind}.")
-    used, rows = torch.zeros(len(quality)), []
+    at, rows = {"generator": generator, "device": generator.device}, []
+    kinds, used = (
+        [kind.to(generator.device) for kind in kinds],
+        torch.zeros(len(quality), device=generator.device),
+    )
     for _ in range(n // 4):
-        for kind in torch.randperm(4, generator=generator).tolist():
+        for kind in torch.randperm(4, **at).tolist():
             offered = kinds[kind // 2]
-            crowded = used[offered].sum(1) + torch.rand(len(offered), generator=generator)
+            crowded = used[offered].sum(1) + torch.rand(len(offered), **at)
             pair = offered[crowded.argmin()]
             used[pair] += 1
             rows.append(pair if kind % 2 else pair.flip(0))
-    return torch.stack(rows)
+    return torch.stack(rows).to(quality.device)

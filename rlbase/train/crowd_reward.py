@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlbase.feedback import Answers, dawid_skene
+from rlbase.feedback.aggregate import habits_of
 from rlbase.train.linear_reward import LinearReward, linear_reward
-from rlbase.validate import has_shape, in_range, instance, whole
+from rlbase.validate import a_tensor, has_shape, in_range, instance, whole
 
 
 class CrowdReward(NamedTuple):
@@ -62,6 +63,11 @@ def crowd_reward(
     (0.3, 1.0)
     """
     instance("crowd_reward", "answers", answers, Answers)
+    a_tensor("crowd_reward", difference=difference)
+    if difference.ndim != 2:
+        raise ValueError(
+            f"crowd_reward: difference must be [comparisons, features], got {list(difference.shape)}."
+        )
     has_shape("crowd_reward", "difference", difference, (len(answers.label), difference.shape[-1]))
     whole("crowd_reward", "steps", steps, 1)
     in_range("crowd_reward", "pseudo", pseudo, 0, float("inf"), open_low=True, open_high=True)
@@ -69,8 +75,7 @@ def crowd_reward(
     first = torch.where(answers.given, answers.label, 0).double()
     q = dawid_skene(answers, pseudo=pseudo).prob.double()
     for step in range(steps):
-        hits = (q @ first + pseudo) / (q @ given + 2 * pseudo)
-        false_alarms = ((1 - q) @ first + pseudo) / ((1 - q) @ given + 2 * pseudo)
+        hits, false_alarms = habits_of(first, given, q, pseudo)
         fit = linear_reward(difference, q, prior=prior)
         told = first @ (hits / false_alarms).log() + (given - first) @ ((1 - hits) / (1 - false_alarms)).log()
         before, q = q, (fit.score(difference) + told).sigmoid()

@@ -255,3 +255,55 @@ def test_against_the_others_by_hand() -> None:
 def test_bad_input(make, error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         make()
+
+
+# ties, gaps, one-sided worlds and whole numbers
+
+
+def test_a_one_sided_world_keeps_its_prior_and_its_likelihood_never_falls() -> None:
+    """Nine of ten are first: the prior has its pseudo-answers too, and accuracy weighs both sides."""
+    right = (torch.rand(60, generator=torch.Generator().manual_seed(5)) < 0.9).float()
+    crowd = [*crowd_of(0.95, 0.9, 0.85), Annotator(confusion=(0.0, 0.9))]
+    said = ask(crowd, Questions(CAREFUL * (2 * right - 1)), torch.Generator().manual_seed(6))
+    found = dawid_skene(said, pseudo=5.0, steps=3000, tolerance=0.0)
+    assert found.prior == pytest.approx((found.prob.sum().item() + 5) / 70, abs=1e-4)
+    expected = found.prior * found.hits + (1 - found.prior) * (1 - found.false_alarms)
+    torch.testing.assert_close(found.accuracy, expected)
+    assert found.accuracy[3] > (found.hits[3] + 1 - found.false_alarms[3]) / 2 + 0.1
+    assert min(b - a for a, b in itertools.pairwise(found.loglik)) >= -1e-9
+
+
+def test_who_answers_what_nobody_else_does_cannot_be_told_from_a_coin() -> None:
+    """Twenty careful people without a question in common: their answers are good, and no consensus can know it."""
+    said, right = told((0.95,) * 20, 1000, 0)
+    mine = torch.arange(1000)
+    label = torch.full((1000, 20), NAN)
+    label[mine, mine % 20] = said.label[mine, mine % 20]
+    alone = Answers(label)
+    assert correct(majority(alone), right) > 0.93
+    assert (dawid_skene(alone).prob - 0.5).abs().max() < 0.2
+    assert correct(dawid_skene(said).prob, right) > 0.99
+
+
+def test_who_said_nothing_changes_nothing() -> None:
+    said, _ = told((0.9, 0.8, 0.7), 200, 2)
+    silent = Answers(torch.cat([said.label, torch.full((200, 1), NAN)], 1))
+    one, two = dawid_skene(said), dawid_skene(silent)
+    torch.testing.assert_close(one.prob, two.prob, atol=1e-4, rtol=0)
+    assert two.hits[3].item() == two.false_alarms[3].item() == 0.5
+    torch.testing.assert_close(majority(said), majority(silent))
+    assert weighted_vote(Answers(torch.tensor([[NAN, 0.5]])), torch.tensor([0.9, 0.8])).item() == 0.5
+
+
+def test_labels_may_be_whole_numbers() -> None:
+    whole, real = (
+        Answers(torch.tensor([[1, 0, 1], [0, 0, 1]])),
+        Answers(torch.tensor([[1.0, 0, 1], [0, 0, 1]])),
+    )
+    assert majority(whole).tolist() == majority(real).tolist() == [1.0, 0.0]
+    assert dawid_skene(whole).prob.tolist() == dawid_skene(real).prob.tolist()
+
+
+def test_a_ratio_scale_starts_at_nought() -> None:
+    with pytest.raises(ValueError, match="on a ratio scale no answer is below 0"):
+        krippendorff_alpha(torch.tensor([[-1.0, 1.0], [1.0, 1.0]]), level="ratio")

@@ -187,3 +187,38 @@ def test_a_fault_that_is_off_changes_nothing() -> None:
     for name in ("position", "length", "sycophancy", "belief", "drift", "fatigue", "spamming", "malice"):
         moved = replace(Annotator(), **{name: 0.3}).prob(asked, answered=torch.full((50,), 100))
         assert not torch.allclose(moved, plain), name
+
+
+def test_everybody_goes_through_the_questions_in_an_order_of_their_own() -> None:
+    many = Questions(torch.zeros(50))
+    said = ask([Annotator()] * 3, many, torch.Generator().manual_seed(0))
+    assert said.answered is not None
+    assert said.answered.sort(0).values.T.tolist() == [list(range(50))] * 3
+    assert len({tuple(column) for column in said.answered.T.tolist()} | {tuple(range(50))}) == 4
+    straight = ask([Annotator()], many, torch.Generator().manual_seed(0), shuffle=False)
+    assert straight.answered is not None and straight.answered[:, 0].tolist() == list(range(50))
+
+
+def test_the_larger_share_of_mistakes_is_told() -> None:
+    one = Questions(torch.zeros(1))
+    for confusion in ((0.1, 0.4), (0.4, 0.1)):
+        assert Annotator(confusion=confusion).reasons(one, 0).faults == {"mistakes": 0.4}
+
+
+def test_whole_numbers_do_not_swallow_a_liking() -> None:
+    whole = Questions(torch.tensor([1, -1]), traits=torch.tensor([[1], [2]]))
+    likes = Annotator(position=0.5, taste=(0.25,))
+    torch.testing.assert_close(likes.prob(whole), torch.tensor([1.75, 0.0]).sigmoid())
+
+
+def test_hardly_any_carelessness_is_none() -> None:
+    """In single precision 1e-46 is 0, which must not divide."""
+    pairs = Questions(torch.tensor([0.0, 1.0, -1.0]))
+    assert Annotator(temperature=1e-46).prob(pairs).tolist() == [0.5, 1.0, 0.0]
+    tired = Annotator(fatigue=1.0).prob(Questions(torch.ones(1).half()), answered=torch.tensor([99_000]))
+    assert tired.item() == pytest.approx(torch.tensor(0.01).sigmoid().item(), abs=2e-3)
+
+
+def test_nobody_has_answered_less_than_nothing() -> None:
+    with pytest.raises(ValueError, match="answered must be 0 or more, got -5"):
+        Annotator(fatigue=1.0).prob(Questions(torch.ones(1)), answered=torch.tensor([-5]))

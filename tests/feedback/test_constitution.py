@@ -117,3 +117,11 @@ def test_bad_input(make, sentence: str) -> None:
         make()
     with pytest.raises(TypeError, match="principle must be a Principle"):
         critique("a", ["be kind"], seeded())  # type: ignore[list-item]
+
+
+def test_what_is_left_may_not_meet_in_a_new_phrase() -> None:
+    rude = Principle("no threats", {"or else": "", "now": ""})
+    assert rude.keep("Stop or now else") == "Stop" and rude.keep("Stop or  else") == "Stop"
+    for text in ("aabb", "aaabbb", "ab ab"):
+        assert not Principle("x", {"ab": ""}).broken_by(Principle("x", {"ab": ""}).keep(text))
+    assert Principle("x", {"ab": "bba"}).keep("aab")  # comes to an end

@@ -106,3 +106,17 @@ def test_an_answer_that_is_known_tells_nothing() -> None:
 def test_bad_input_gets_one_sentence(call, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         call()
+
+
+def test_a_weight_may_be_as_large_as_it_must() -> None:
+    tiny = torch.tensor([1.0, 1e-12], dtype=torch.float64)
+    assert importance_weights(tiny, tiny).tolist() == [1.0, 1.0]
+    assert importance_weights(torch.tensor([0.5, 0.5]), torch.tensor([1.0, 1e-9]))[1].item() == pytest.approx(
+        5e8
+    )
+
+
+def test_information_of_numbers_in_two_precisions() -> None:
+    z, logit = torch.tensor([[1.0, 2.0]]), torch.zeros(1)
+    for a, b in ((z.double(), logit), (z, logit.double())):
+        torch.testing.assert_close(fisher_information(a, b).double(), fisher_information(z, logit).double())

@@ -64,3 +64,22 @@ def test_bad_input_gets_one_sentence() -> None:
         crowd_reward(x, said, pseudo=0.0)
     with pytest.raises(TypeError, match="answers must be an Answers"):
         crowd_reward(x, said.label)  # type: ignore[arg-type]
+
+
+def test_the_prior_holds_the_weights() -> None:
+    x, _, said = told(0, 500)
+    free, held = (crowd_reward(x, said, prior=prior).fit for prior in (0.0, 1e4))
+    assert held.weight.abs().max() < 0.05 < 0.5 < free.weight.abs().max()
+    q = crowd_reward(x, said, prior=5.0)
+    torch.testing.assert_close(q.fit.weight, linear_reward(x, q.prob, prior=5.0).weight, atol=1e-4, rtol=0)
+
+
+def test_shapes_that_cannot_be_are_told() -> None:
+    x, _, said = told(0, 20)
+    for bad, error, sentence in (
+        (x[:, 0], ValueError, r"must be \[comparisons, features\], got \[20\]"),
+        (torch.tensor(1.0), ValueError, r"must be \[comparisons, features\], got \[\]"),
+        (x.tolist(), TypeError, "difference must be a tensor, got list"),
+    ):
+        with pytest.raises(error, match=sentence):
+            crowd_reward(bad, said)  # type: ignore[arg-type]
