@@ -48,7 +48,9 @@ class Audit:
     longer: Estimate
     """How often the longer response was chosen, in words; ties count half."""
     doubling: Estimate
-    """Log-odds of being chosen for a response of twice the length, by a Bradley-Terry fit to length alone."""
+    """Log-odds of being chosen for a response of twice the length, by a Bradley-Terry fit to length alone.
+
+    Infinite where one side was the longer in all pairs; a likelihood ratio then says how small it could be."""
     words: tuple[Word, ...]
     """Words that tell, the least likely first; of all, no more than the false discovery rate are there by chance."""
     shortcut: Estimate
@@ -190,9 +192,21 @@ def _doubling(lengths: list[tuple[int, int]]) -> Estimate:
     x = torch.tensor([[_doublings(*pair)] for pair in lengths], dtype=torch.float64)
     if not x.any():
         return Estimate(0.0, -math.inf, math.inf, len(x))
+    if (x >= 0).all() or (x <= 0).all():
+        return _always(x[x != 0], len(x))
     fit = linear_reward(x, torch.ones(len(x)), prior=1e-3)
     value, half = fit.weight.item(), quantile("audit", 0.95) * fit.error.item()
     return Estimate(value, value - half, value + half, len(x))
+
+
+def _always(x: Tensor, n: int) -> Estimate:
+    """Where the longer (or the shorter) was chosen every time: no finite weight fits best, small ones are refuted."""
+    low, high = -50.0, 50.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        refuted = torch.nn.functional.softplus(-middle * x.abs()).sum() > quantile("audit", 0.95) ** 2 / 2
+        low, high = (middle, high) if refuted else (low, middle)
+    return Estimate(math.inf, low, math.inf, n) if x[0] > 0 else Estimate(-math.inf, -math.inf, -low, n)
 
 
 def _doublings(chosen: int, rejected: int) -> float:

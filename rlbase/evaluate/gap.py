@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import NormalDist
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -60,6 +61,10 @@ def proxy_gold_gap(
     ours, theirs = proxy.double() - gold.double(), ref_proxy.double() - ref_gold.double()
     value = (ours.mean() - theirs.mean()).item()
     error = (ours.var() / len(ours) + theirs.var() / len(theirs)).sqrt().item()
-    if error == 0:
-        return Gap(value, error, float(value <= 0))
+    # Constants differ in their last digit, which is no gap, and would be one without any doubt.
+    given = (proxy, gold, ref_proxy, ref_gold)
+    digit = max(torch.finfo(each.dtype).eps if each.is_floating_point() else 0.0 for each in given)
+    rounding = 4 * digit * max(each.abs().max().item() for each in given)
+    if error <= rounding:
+        return Gap(value, error, float(value <= rounding))
     return Gap(value, error, NormalDist().cdf(-value / error))

@@ -16,7 +16,7 @@ from torch import Tensor
 from rlbase.exact import intransitivity, kl, kl_optimum, mixed_preference
 from rlbase.explore.live import Explorable, choice, explore, slider
 from rlbase.explore.scene import Bars, Cells, Line, Panel, Points, Scene, number
-from rlbase.feedback import Annotator, Questions, ask
+from rlbase.feedback import Annotator, Questions, ask, effective_sample_size
 from rlbase.train.linear_reward import linear_reward
 
 QUALITY = torch.tensor([-1.5, -0.5, 0.0, 0.5, 1.0, -0.5, 0.5, 0.5], dtype=torch.float64)
@@ -94,7 +94,7 @@ def experiment(
             for mask in (lovers, ~lovers)
         ]
     fits = torch.stack([linear_reward(gap, label, weight=row, prior=0.5).weight for row in rows])
-    heard = torch.stack([row.sum() ** 2 / row.square().sum() for row in rows])
+    heard = torch.tensor([effective_sample_size(row) for row in rows], dtype=torch.float64)
     policies = [kl_optimum(REF, FEATURES @ weight, beta=BETA) for weight in fits]
     each = policies if len(policies) == 2 else policies * 2
     truth = rewards(conflict)

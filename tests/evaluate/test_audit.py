@@ -129,3 +129,23 @@ def test_bad_input() -> None:
     same = [Comparison(f"q{i}", "one two", "two one") for i in range(20)]
     found = audit(same)  # nothing to tell them apart by
     assert found.longer.value == found.shortcut.value == 0.5 and found.doubling.value == 0
+
+
+def test_where_the_longer_always_wins_no_number_is_made_up() -> None:
+    """Bradley-Terry has no finite fit there: only how small the liking could be is known, by a likelihood ratio."""
+    pairs = [
+        Comparison(f"q{i}", "a b c", "d" if i else "d e f") for i in range(41)
+    ]  # one doubling each, and a tie
+    found, other = (
+        audit(each).doubling for each in (pairs, [Comparison(p.prompt, p.rejected, p.chosen) for p in pairs])
+    )
+    assert found.value == found.high == math.inf
+    assert 40 * math.log1p(math.exp(-found.low)) == pytest.approx(1.959964**2 / 2, rel=1e-4)
+    assert (other.value, other.low, other.high) == (-math.inf, -math.inf, -found.low)
+    assert "+inf log-odds" in str(audit(pairs))
+
+
+def test_an_even_split_is_no_more_likely_than_certain() -> None:
+    sides = [(["yes"], ["no"]), (["no"], ["yes"])] * 6
+    found = telling_words(sides, discovery=1.0)
+    assert [(word.chosen, word.rejected, word.chance) for word in found] == [(6, 6, 1.0)] * 2

@@ -60,3 +60,14 @@ def test_cries_for_nothing_as_often_as_it_says() -> None:
 def test_bad_input(args: tuple[torch.Tensor, ...], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         proxy_gold_gap(*args)
+
+
+def test_the_last_digit_is_no_gap() -> None:
+    """In single precision .3 - .2 is more than .1: without any spread the test would be sure of it."""
+    for dtypes in ((torch.float32,) * 4, (torch.float64,) * 4, (torch.float64, *(torch.float32,) * 3)):
+        constants = zip((0.3, 0.2, 0.1, 0.0), dtypes, strict=True)
+        assert proxy_gold_gap(*(torch.full((2,), x, dtype=kind) for x, kind in constants)).p == 1.0
+    two = torch.ones(2, dtype=torch.float64)
+    assert proxy_gold_gap(two, 0.999 * two, two, two).p == 0.0
+    whole = (torch.tensor(x) for x in ([3, 4], [0, 0], [0, 0], [0, 0]))
+    assert proxy_gold_gap(*whole).p < 0.01

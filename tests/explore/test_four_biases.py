@@ -142,6 +142,10 @@ def test_answers_that_nobody_rated_stay_with_the_prior() -> None:
         trial = limited(0.5, seed)
         assert trial.facts["unrated"] == pytest.approx(trial.facts["prior"], abs=1e-6)
         never = unrated(0.5, seed)
+        alone = (
+            (GOLD[never] - GOLD[~never].mean()).square().mean().sqrt().item()
+        )  # the mean of the rated for all
+        assert trial.facts["prior"] == pytest.approx(alone)
         assert trial.arms["biased"].reward[never].std() < 1e-9
         rated = (trial.arms["biased"].reward - GOLD)[~never]
         assert rated.std() < 0.3
@@ -206,3 +210,10 @@ def test_captions_say_what_was_found() -> None:
     assert f"{trial.facts['belief']:.2f} ±" in bias_scenes.confirmation_scene(1.5).caption
     assert "right in 95%, 85%, 70%, 60%, 50%, 20%" in bias_scenes.disagreement_scene(1.0).caption
     assert "50% of the answers are never rated" in bias_scenes.limited_scene(0.5).caption
+
+
+def test_names_by_lot_are_another_remedy_than_no_names() -> None:
+    """Both take the belief out of the reward; the lots let it into the labels first, and say how large it is."""
+    trial = EXPERIMENTS["confirmation"](3.0)
+    assert (trial.arms["remedied"].reward - trial.arms["no bias"].reward).abs().max() > 0.01
+    assert trial.arms["remedied"].outcome.error < trial.arms["biased"].outcome.error / 3

@@ -61,3 +61,13 @@ def test_equal_calls_and_pictures() -> None:
     assert one.label.shape == one.pairs.shape[:1]
     assert judging_scene(2.0, HARD).caption != judging_scene(2.0, LOG_ODDS).caption
     assert "Right in 100% of the close pairs" in judging_scene(0.0, LOG_ODDS).caption
+
+
+def test_only_a_mixed_pair_has_a_fixed_first_place() -> None:
+    """Who always takes the first: of a mixed pair the new one, of two old or two new ones either."""
+    found = experiment(40.0, SOFT, FIXED)
+    new = NEW[found.pairs]
+    mixed = new[:, 0] != new[:, 1]
+    assert torch.equal(found.label[mixed].round(), new[mixed, 0].double())
+    for same in (new.all(1), ~new.any(1)):
+        assert found.label[same].mean().item() == pytest.approx(0.5, abs=0.1)

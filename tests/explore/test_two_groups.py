@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rlbase.exact import mixed_preference
+from rlbase.exact import kl, kl_optimum, mixed_preference
 from rlbase.explore.two_groups import (
     BETA,
     DETAIL,
@@ -100,3 +100,12 @@ def test_pictures_follow_their_controls() -> None:
     one, other = served_scene(0.7, 1.0), served_scene(0.7, 1.0, EACH)
     assert one.caption != other.caption and "1,400 and 600 labels" in other.caption
     assert served_scene(0.05, 2.0).caption and served_scene(0.95, 0.0, EVENLY).caption
+
+
+@pytest.mark.parametrize("remedy", REMEDIES)
+def test_a_groups_regret_is_the_price_of_the_divergence_from_its_own_best(remedy: str) -> None:
+    found = experiment(0.8, 1.0, remedy)
+    served = [kl_optimum(REF, torch.stack([QUALITY, DETAIL], 1) @ w, beta=BETA) for w in found.weight]
+    for group, policy in enumerate(served * (2 // len(served))):
+        best = kl_optimum(REF, rewards(1.0)[group], beta=BETA)
+        assert found.regret[group].item() == pytest.approx(float(BETA * kl(policy, best)), abs=1e-9)
