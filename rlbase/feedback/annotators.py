@@ -194,7 +194,7 @@ class Annotator:
         p = torch.where(hot > 0, (pull / hot).sigmoid(), (pull.sign() + 1) / 2)
         p = p * (1 - self.confusion[0]) + (1 - p) * self.confusion[1]
         p = p * (1 - self.malice) + (1 - p) * self.malice
-        habit = torch.where(shown, self.habit, 1 - self.habit).to(p)
+        habit = 0.5 + (self.habit - 0.5) * _side(shown, p)
         return p * (1 - self.spamming) + habit * self.spamming
 
     def reasons(
@@ -235,7 +235,7 @@ class Annotator:
         gone = (before / SESSION).to(asked.gold)
         parts = {
             "gold": asked.gold,
-            "position": torch.where(shown, self.position, -self.position).to(asked.gold),
+            "position": self.position * _side(shown, asked.gold),
         }
         if asked.longer is not None:
             parts["length"] = (self.length + self.drift * gone) * asked.longer
@@ -250,5 +250,10 @@ class Annotator:
                 raise ValueError(
                     f"Annotator: a taste for {len(self.taste)} traits needs questions with as many, got {found}."
                 )
-            parts["taste"] = traits @ torch.tensor(self.taste).to(traits)
+            parts["taste"] = traits @ torch.tensor(self.taste, dtype=traits.dtype, device=traits.device)
         return parts, self.temperature * (1 + self.fatigue * gone)
+
+
+def _side(shown: Tensor, like: Tensor) -> Tensor:
+    """1 where the first is in the first place, -1 where it is not: times a number, in ``like``'s own precision."""
+    return 2 * shown.to(like) - 1

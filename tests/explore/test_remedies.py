@@ -28,6 +28,7 @@ from rlbase.explore.sources import (
     group_explorer,
     grouped,
     mix_explorer,
+    mix_scene,
     population,
     watch_explorer,
     watched,
@@ -197,6 +198,14 @@ def test_with_one_label_of_a_group_weights_do_harm() -> None:
 def test_the_best_mixture_is_where_the_formula_says(human: int, cheap: int, length: float) -> None:
     ours, theirs, v1, v2 = errors(human, cheap, length, 200)
     assert best_mix(ours, theirs) == pytest.approx(mixing_weight(v1, v2, length), abs=0.03)
+
+
+def test_the_caption_names_the_formula_of_a_biased_source() -> None:
+    _, _, v1, v2 = errors(100, 2000, 0.3)
+    best, unbiased = mixing_weight(v1, v2, 0.3), mixing_weight(v1, v2, 0.0)
+    caption = mix_scene(100, 2000, 0.3).caption
+    assert f"{best:.3f} by the formula" in caption and best > unbiased + 0.05
+    assert f"Pooling gives {100 / 2100:.3f}" in caption
 
 
 def test_pooling_trusts_the_cheap_source_too_much() -> None:

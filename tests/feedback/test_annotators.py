@@ -222,3 +222,14 @@ def test_hardly_any_carelessness_is_none() -> None:
 def test_nobody_has_answered_less_than_nothing() -> None:
     with pytest.raises(ValueError, match="answered must be 0 or more, got -5"):
         Annotator(fatigue=1.0).prob(Questions(torch.ones(1)), answered=torch.tensor([-5]))
+
+
+def test_double_precision_is_double_throughout() -> None:
+    """0.1 in single precision is off in the ninth digit, which must not get into numbers of sixteen."""
+    odd = Questions(torch.zeros(2).double(), traits=torch.tensor([[1.0], [0.0]]).double())
+    shown = torch.tensor([True, False])
+    prob = Annotator(position=0.1, taste=(0.1,)).prob(odd, shown_first=shown)
+    expected = torch.tensor([0.2, -0.1], dtype=torch.float64).sigmoid()
+    torch.testing.assert_close(prob, expected, rtol=1e-14, atol=0)
+    habit = Annotator(spamming=1.0, habit=0.1).prob(odd, shown_first=shown)
+    assert habit.tolist() == pytest.approx([0.1, 0.9], abs=1e-15)

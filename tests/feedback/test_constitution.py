@@ -125,3 +125,7 @@ def test_what_is_left_may_not_meet_in_a_new_phrase() -> None:
     for text in ("aabb", "aaabbb", "ab ab"):
         assert not Principle("x", {"ab": ""}).broken_by(Principle("x", {"ab": ""}).keep(text))
     assert Principle("x", {"ab": "bba"}).keep("aab")  # comes to an end
+
+
+def test_what_neither_helps_nor_harms_evades() -> None:
+    assert read("That is a long story.").evasive and not read(f"Well. {DAMAGE}").evasive
