@@ -99,8 +99,8 @@ def linear_reward(
             settled = True
             break
     # Where rows are told apart, each step moves them by about 1, while the loss has long ceased to fall.
-    far, moved = ((counted @ each).abs().max() for each in (w, step))
-    if moved > SETTLED * far.clamp(min=1) and far > (1 if settled else FLAT):
+    far, moved = ((counted @ each).abs() for each in (w, step))
+    if ((moved > SETTLED * far.clamp(min=1)) & (far > (1 if settled else FLAT))).any():
         raise ValueError(f"linear_reward: {RUNAWAY}")
     said = (z @ w).sigmoid()
     hessian = (z.T * (a * said * (1 - said))) @ z + ridge.diag()
