@@ -71,7 +71,7 @@ notebooks: $(STAMP) ## run every notebook and compare every output with the comm
 	  --nbval --nbval-current-env --nbval-cell-timeout=120 notebooks $(ARGS)
 
 browser: $(STAMP) chromium ## move the controls of real notebooks in a real Chromium
-	$(TEST_ENV) $(PYTEST) -n $(WORKERS) --dist loadgroup --junitxml=.cache/tests/browser.xml -m browser tests $(ARGS)
+	$(TEST_ENV) $(PYTEST) --junitxml=.cache/tests/browser.xml -m browser tests $(ARGS)
 
 # Root (a container, a CI job) installs Chromium by itself; anyone else is told how.
 chromium:

@@ -15,8 +15,7 @@ from tests.browser.lab_server import Lab, browser_page, hero, press, run_noteboo
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-# One page for all of them, on one worker, in this order: each goes on where the last one left the controls.
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("widgets")]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 CELLS = [
     """from rlbase.explore import Line, LiveRun, Panel, Scene, explore, slider, watch
