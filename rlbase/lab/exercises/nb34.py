@@ -100,6 +100,10 @@ expected_mark = Exercise(
     mistakes=(
         ("This is the likeliest mark, one of only n numbers: take the mean over all marks.",
          lambda x: torch.linspace(-1, 1, x.shape[1], dtype=x.dtype)[x.argmax(1)]),
+        ("This is the number of the likeliest mark: a mean over all marks is asked for, from -1 to 1.",
+         lambda x: x.argmax(1).to(x)),
+        ("This is the number of the likeliest mark: a mean over all marks is asked for, from -1 to 1.",
+         lambda x: 1 + x.argmax(1).to(x)),
         ("The rows do not add up to 1: divide by their sum.",
          lambda x: x.exp() @ torch.linspace(-1, 1, x.shape[1], dtype=x.dtype)),
         ("This is the mean mark; move it to the scale from -1 to 1.", lambda x: x.softmax(1) @ _places(x)),

@@ -77,6 +77,8 @@ WRONG = {
     ],
     "expected-mark": [
         ("likeliest mark", lambda x: 2 * x.argmax(1) / (x.shape[1] - 1) - 1),
+        ("number of the likeliest", lambda x: x.argmax(-1).double()),
+        ("number of the likeliest", lambda x: x.argmax(-1) + 1.0),
         ("do not add up to 1", lambda x: x.exp() @ scale(x)),
         ("this is the mean mark".capitalize(), lambda x: (x.softmax(1) * places(x)).sum(1)),
         ("from 0 to 1", lambda x: ((x.softmax(1) @ places(x)) - 1) / (x.shape[1] - 1)),
