@@ -73,10 +73,11 @@ def crowd_reward(
     in_range("crowd_reward", "pseudo", pseudo, 0, float("inf"), open_low=True, open_high=True)
     given = answers.given.double()
     first = torch.where(answers.given, answers.label, 0).double()
-    q = dawid_skene(answers, pseudo=pseudo).prob.double()
+    q, weight = dawid_skene(answers, pseudo=pseudo).prob.double(), None
     for step in range(steps):
         hits, false_alarms = habits_of(first, given, q, pseudo)
-        fit = linear_reward(difference, q, prior=prior)
+        fit = linear_reward(difference, q, prior=prior, start=weight)
+        weight = fit.weight  # the next fit is a near one
         told = first @ (hits / false_alarms).log() + (given - first) @ ((1 - hits) / (1 - false_alarms)).log()
         before, q = q, (fit.score(difference) + told).sigmoid()
         if step == steps - 1 or (q - before).abs().max() < tolerance:

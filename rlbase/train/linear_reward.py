@@ -47,6 +47,7 @@ def linear_reward(
     weight: Float[Tensor, " N"] | None = None,
     prior: float = 0.0,
     steps: int = 50,
+    start: Float[Tensor, " F+C"] | None = None,
 ) -> LinearReward:
     r"""Fit Bradley-Terry with $r(x)=w\cdot\phi(x)$ to comparisons by Newton's method.
 
@@ -61,6 +62,8 @@ def linear_reward(
         prob: the label, 1 for the first, 0 for the second, or a share of votes.
         weight: how much each comparison counts, such as the importance weights of a sample that was not drawn evenly.
         prior: $\lambda$, the precision of a normal prior around 0 on the features' weights (not the covariates').
+        start: weights and shifts to set out from (None: 0), such as those of nearly the same labels: fewer steps, and
+            the same optimum, for there is only one.
 
     Raises:
         ValueError: shapes differ, a number is not finite, a label outside [0, 1], a negative weight, no row that
@@ -78,7 +81,7 @@ def linear_reward(
     features = difference.shape[1]
     ridge = torch.zeros(z.shape[1], dtype=z.dtype, device=z.device)
     ridge[:features] = prior
-    w = torch.zeros_like(ridge)
+    w = _start(start, ridge)
 
     def total(w: Tensor) -> Tensor:
         gap = z @ w
@@ -90,11 +93,12 @@ def linear_reward(
         gradient = z.T @ (a * (said - y)) + ridge * w
         hessian = (z.T * (a * said * (1 - said))) @ z + ridge.diag()
         step = _solved(hessian, gradient, SAME if turn == 0 else RUNAWAY)
-        size = 1.0
-        while size > 1e-6 and total(w - size * step) > best:  # full steps can overshoot far from the optimum
+        size, reached = 1.0, total(w - step)
+        while size > 1e-6 and reached > best:  # full steps can overshoot far from the optimum
             size /= 2
+            reached = total(w - size * step)
         w = w - size * step
-        gain, best = best - total(w), total(w)
+        gain, best = best - reached, reached
         if gain <= 1e-12 * best.abs():
             settled = True
             break
@@ -119,6 +123,14 @@ SAME = (
     "a combination of the features (or covariates) is the same in every comparison, so that "
     "its weight cannot be told; leave one out, or give a prior above 0."
 )
+
+
+def _start(start: Tensor | None, like: Tensor) -> Tensor:
+    if start is None:
+        return torch.zeros_like(like)
+    has_shape("linear_reward", "start", start, (len(like),))
+    finite("linear_reward", start=start)
+    return start.to(like)
 
 
 def _solved(hessian: Tensor, right: Tensor, otherwise: str) -> Tensor:

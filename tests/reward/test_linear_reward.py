@@ -217,3 +217,16 @@ def test_a_full_step_may_overshoot() -> None:
     w = linear_reward(x, y, prior=1e-2).weight
     gradient = x.T @ ((x @ w).sigmoid() - y) + 1e-2 * w
     assert gradient.abs().max() < 1e-5
+
+
+def test_where_newton_sets_out_changes_nothing() -> None:
+    x, y = noisy()
+    plain = linear_reward(x, y)
+    for start in (plain.weight, torch.tensor([9.0, -9.0, 4.0])):
+        found = linear_reward(x, y, start=start)
+        torch.testing.assert_close(found.weight, plain.weight, rtol=1e-7, atol=1e-7)
+        torch.testing.assert_close(found.error, plain.error, rtol=1e-6, atol=1e-8)
+    with pytest.raises(ValueError, match="start"):
+        linear_reward(x, y, start=torch.zeros(2))
+    with pytest.raises(ValueError, match="start"):
+        linear_reward(x, y, start=torch.tensor([0.0, NAN, 0.0]))
