@@ -116,10 +116,14 @@ def drafts(
     *,
     revisions: int = 4,
     recall: float = 1.0,
+    otherwise: str = "",
 ) -> list[Draft]:
     """The first reply and ``revisions`` rounds of critique and revision, ``revisions + 1`` drafts in all.
 
     A round draws one principle only, so that what breaks another one waits: that is why Bai et al. (2022b) repeat it.
+
+    Args:
+        otherwise: what is said where a revision leaves nothing.
 
     Raises:
         ValueError: as `critique`, or a negative number of revisions.
@@ -132,7 +136,7 @@ def drafts(
     found = [Draft(reply, None)]
     for _ in range(revisions):
         said = critique(found[-1].reply, constitution, generator, recall=recall)
-        better = said.principle.keep(found[-1].reply) if said.phrases else found[-1].reply
+        better = said.principle.keep(found[-1].reply) or otherwise if said.phrases else found[-1].reply
         found.append(Draft(better, said))
     return found
 

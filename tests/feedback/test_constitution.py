@@ -65,6 +65,10 @@ def test_a_revision_changes_what_was_criticised_and_nothing_else() -> None:
     assert str(found[1].critique) == f"This breaks the principle “do not deceive”: {DECEIT}."
     assert str(found[2].critique).startswith("Nothing speaks against")
     assert drafts(f"{DAMAGE} {ADVICE[1]}", [NO_DAMAGE], seeded())[-1].reply == ADVICE[1]  # no blank left
+    empty = [
+        drafts(DAMAGE, [NO_DAMAGE], seeded(), revisions=2, otherwise=said)[-1].reply for said in ("", EVASION)
+    ]
+    assert empty == ["", EVASION]
 
 
 def test_principles_are_drawn_evenly_and_overlooked_as_often_as_said() -> None:
