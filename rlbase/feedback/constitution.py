@@ -79,7 +79,8 @@ class Critique(NamedTuple):
     def __str__(self) -> str:
         if not self.phrases:
             return f"Nothing speaks against the principle “{self.principle.name}”."
-        return f"This breaks the principle “{self.principle.name}”: {', '.join(self.phrases)}."
+        named = ", ".join(phrase.rstrip(".!?") for phrase in self.phrases)
+        return f"This breaks the principle “{self.principle.name}”: {named}."
 
 
 class Draft(NamedTuple):

@@ -62,7 +62,7 @@ def test_a_revision_changes_what_was_criticised_and_nothing_else() -> None:
     assert found[1].critique is not None and found[1].critique.phrases == (DECEIT,)
     assert found[1].reply == f"{ADVICE[0]} {DAMAGE} Tell the landlord how loud it is." == found[2].reply
     assert found[2].critique is not None and not found[2].critique.phrases
-    assert str(found[1].critique) == f"This breaks the principle “do not deceive”: {DECEIT}."
+    assert str(found[1].critique) == f"This breaks the principle “do not deceive”: {DECEIT}"
     assert str(found[2].critique).startswith("Nothing speaks against")
     assert drafts(f"{DAMAGE} {ADVICE[1]}", [NO_DAMAGE], seeded())[-1].reply == ADVICE[1]  # no blank left
     empty = [
