@@ -8,7 +8,7 @@ it. `RLHF` holds the settings with which PPO goes on from there.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from rlbase.data.encode import encode_demonstrations
-from rlbase.data.requests import Scorer, all_requests, appeal, obeys, requests
-from rlbase.envs.text import TextEnv
+from rlbase.data.requests import Scorer, appeal, obeys, requests
 from rlbase.feedback.raters import Rater
 from rlbase.policies.load import load_policy, reviews_folder
 from rlbase.policies.reward_model import LMRewardModel, load_reward_model, normalise
@@ -26,9 +25,10 @@ from rlbase.rollout import rollout
 from rlbase.train.ppo import LANGUAGE_MODEL
 from rlbase.train.recipe import all_at_the_end, save_in_half
 from rlbase.train.reviews_cards import REWARD_CARD, SFT_CARD
+from rlbase.train.reviews_world import drawn, request_world
 from rlbase.train.reward_model import RewardModelConfig, reward_model
 from rlbase.train.sft import SFTConfig, held_out_loss, sft
-from rlbase.types import Choices, PreferencePairs, Prompt, Rollout
+from rlbase.types import Choices, PreferencePairs
 from rlbase.validate import whole
 
 SFT = SFTConfig(epochs=2, batch_size=16, learning_rate=1e-3, warmup=10, group_by_length=True)
@@ -46,7 +46,6 @@ ends at 1.6 and 0.59.
 """
 RATER = Rater(temperature=0.1)
 """Whoever compares: a difference of 0.1 in the gold score is preferred with odds of e."""
-LONGEST = 48  # tokens of a response: hardly any is cut off
 HELD_OUT_SEED = 10_000
 
 
@@ -60,33 +59,6 @@ class Compared(NamedTuple):
     responses: Choices
     gold: Tensor
     ceiling: float
-
-
-def request_world(
-    tokenizer: Any,
-    scorer: Scorer | None = None,
-    *,
-    token_scorer: Callable[[Prompt, Tensor, Tensor], Tensor] | None = None,
-    batch_size: int = 36,
-    group_size: int = 1,
-    max_new_tokens: int = LONGEST,
-) -> TextEnv:
-    """The world in which `rlbase.data.requests` are answered, all 36 of them in a batch.
-
-    >>> world = request_world(load_policy("reviews-sft").tokenizer, appeal)
-    >>> _ = rollout(load_policy("reviews-sft"), world, generator=torch.Generator().manual_seed(0))
-    >>> len(world.responses), bool(world.scores.mean() > 0.3)
-    (36, True)
-    """
-    return TextEnv(
-        all_requests(),
-        tokenizer,
-        scorer,
-        token_scorer=token_scorer,
-        batch_size=batch_size,
-        group_size=group_size,
-        max_new_tokens=max_new_tokens,
-    )
 
 
 def compared(
@@ -109,15 +81,7 @@ def compared(
     (40, torch.Size([80]), True)
     """
     whole("compared", "n", n, 1)
-    rows = 2 * min(n, 360)  # at once: what a small machine holds in memory
-    world: Any = request_world(
-        policy.tokenizer, scorer, batch_size=rows, group_size=2, max_new_tokens=LONGEST
-    )
-    rolled, scores = [], []
-    for _ in range(-(-2 * n // rows)):
-        rolled.append(rollout(policy, world, generator=generator))
-        scores.append(world.scores)
-    responses, gold = _responses(rolled)[: 2 * n].trimmed(), torch.cat(scores)[: 2 * n]
+    responses, _, _, gold = drawn(policy, 2 * n, generator=generator, scorer=scorer, group_size=2)
     a = torch.arange(0, 2 * n, 2)
     prob = rater.prob(gold[a], gold[a + 1])
     first = rater.prefer(gold[a], gold[a + 1], generator)
@@ -226,28 +190,16 @@ def measure_reward(model: Any, policy: Any, *, n: int = 1000) -> dict[str, float
     True
     """
     found = compared(policy, n, generator=torch.Generator().manual_seed(HELD_OUT_SEED))
-    both = found.pairs.joined()
-    chosen, rejected = (model.score(both.obs, both.actions, both.mask) * model.scale).split(n)
     scores = model.score(found.responses.obs, found.responses.actions, found.responses.mask)
+    pairs = (scores * model.scale).view(n, 2)  # two neighbours each, the chosen one first or second
+    first = (found.pairs.chosen.actions == found.responses.actions[::2]).all(1)
+    chosen, rejected = torch.where(first[:, None], pairs, pairs.flip(1)).unbind(1)
     return {
         "accuracy": (chosen > rejected).double().mean().item(),
         "ceiling": found.ceiling,
         "confidence": (chosen - rejected).abs().sigmoid().double().mean().item(),
         "correlation": torch.corrcoef(torch.stack((scores, found.gold)))[0, 1].item(),
     }
-
-
-def _responses(rolled: Sequence[Rollout]) -> Choices:
-    """Rollouts of the same prompts one after another, as choices of one width."""
-
-    def wide(x: Tensor) -> Tensor:
-        return torch.nn.functional.pad(x, (0, LONGEST - x.shape[1]))
-
-    prompts = [r.obs for r in rolled if isinstance(r.obs, Prompt)]
-    obs = Prompt(torch.cat([p.ids for p in prompts]), torch.cat([p.mask for p in prompts]))
-    return Choices(
-        obs, torch.cat([wide(r.actions) for r in rolled]), torch.cat([wide(r.mask) for r in rolled])
-    )
 
 
 def _save_policy(policy: Any, folder: Path) -> None:

@@ -13,7 +13,7 @@ from rlbase.cli import main
 from rlbase.data.requests import appeal
 from rlbase.feedback.raters import Rater
 from rlbase.policies import LMCritic, LMRewardModel, frozen_copy, load_policy, load_reward_model
-from rlbase.train import reviews_chain
+from rlbase.train import reviews_chain, reviews_world
 from rlbase.train.ppo import ppo
 from rlbase.train.reviews_chain import RATER, RLHF, compared, measure_policy, measure_reward, request_world
 from rlbase.types import Choices, Prompt
@@ -81,15 +81,18 @@ def test_command_names_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err.startswith("train-reviews-chain: cannot use ")
 
 
-def test_pairs_are_neighbours_and_the_rater_goes_by_their_gold_scores() -> None:
+def test_pairs_are_neighbours_and_the_rater_goes_by_their_gold_scores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     policy = load_policy("reviews-sft")
-    found = compared(policy, 400, generator=seeded(), rater=Rater(temperature=0))  # more than fit at once
-    assert len(found.pairs) == 400 and len(found.responses) == len(found.gold) == 800
+    monkeypatch.setattr(reviews_world, "AT_ONCE", 90)
+    found = compared(policy, 100, generator=seeded(), rater=Rater(temperature=0))  # more than fit at once
+    assert len(found.pairs) == 100 and len(found.responses) == len(found.gold) == 200
     ids = found.responses.obs.ids
     assert torch.equal(ids[::2], ids[1::2])  # both responses answer one request
     texts = written(policy.tokenizer, found.responses)
     assert torch.allclose(found.gold, torch.tensor(appeal(*texts)))
-    better = torch.where(found.gold[::2] > found.gold[1::2], 0, 1) + torch.arange(0, 800, 2)
+    better = torch.where(found.gold[::2] > found.gold[1::2], 0, 1) + torch.arange(0, 200, 2)
     told = found.gold[::2] != found.gold[1::2]
     assert torch.equal(found.pairs.chosen.actions[told], found.responses.actions[better][told])
     assert torch.equal(found.pairs.rejected.actions[told], found.responses.actions[better ^ 1][told])
@@ -129,8 +132,14 @@ def test_the_raters_own_score_is_as_sure_as_it_is_right() -> None:
     assert figures["correlation"] == pytest.approx(1, abs=1e-6)
 
 
-def test_shipped_policy_obeys_and_leaves_room() -> None:
-    figures = measure_policy(load_policy("reviews-sft"), n=216)
+@pytest.fixture(scope="module")
+def shipped() -> dict[str, float]:
+    """What the shipped policy makes of requests."""
+    return measure_policy(load_policy("reviews-sft"), n=216)
+
+
+def test_shipped_policy_obeys_and_leaves_room(shipped: dict[str, float]) -> None:
+    figures = shipped
     assert 0.6 < figures["obeys"] < 0.95
     assert 0.35 < figures["appeal"] < figures["demonstrated_appeal"] < 0.6
     assert figures["nats_per_token"] < 0.9 and figures["unfinished"] < 0.05
@@ -144,12 +153,11 @@ def test_shipped_reward_model_judges_below_the_ceiling_and_is_calibrated() -> No
 
 
 @pytest.mark.slow
-def test_ppo_against_the_shipped_reward_model_raises_the_gold_score() -> None:
+def test_ppo_against_the_shipped_reward_model_raises_the_gold_score(shipped: dict[str, float]) -> None:
     policy, model = load_policy("reviews-sft"), load_reward_model("reviews-reward")
     reference, world = frozen_copy(policy), request_world(policy.tokenizer, token_scorer=model.score)
-    before = measure_policy(policy, n=216)
     run = ppo(policy, world, RLHF, critic=LMCritic(model), reference=reference, generator=seeded())
     records = [record for record, _ in zip(run, range(8), strict=False)]
     assert records[-1]["reward_mean"] > records[0]["reward_mean"] + 0.6
-    assert measure_policy(policy, n=216)["appeal"] > before["appeal"] + 0.05
+    assert measure_policy(policy, n=216)["appeal"] > shipped["appeal"] + 0.05
     assert 1 < records[-1]["ref_k1"] < 15
