@@ -52,24 +52,31 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert not [name for name in names if name.endswith((".pyc", ".ipynb"))]
 
 
-def test_installed_package_imports(installed: Path) -> None:
-    run(installed, "import rlbase.losses, rlbase.masked, rlbase.advantages, rlbase.exact")
+MODELS = {
+    "reviews-lm": "load_policy('reviews')",
+    "reviews-sft": "load_policy('reviews-sft')",
+    "reviews-reward": "load_reward_model('reviews-reward')",
+}
 
 
-@pytest.mark.parametrize(
-    ("folder", "load"),
-    [
-        ("reviews-lm", "load_policy('reviews')"),
-        ("reviews-sft", "load_policy('reviews-sft')"),
-        ("reviews-reward", "load_reward_model('reviews-reward')"),
-    ],
-)
-def test_embedded_models_load_from_the_installed_package(installed: Path, folder: str, load: str) -> None:
+@pytest.fixture(scope="module")
+def loaded(installed: Path) -> list[str]:
+    """The classes of the embedded models, as one process loaded them that imported the installed package."""
+    code = "import rlbase.losses, rlbase.masked, rlbase.advantages, rlbase.exact\n"
+    code += "from rlbase.policies import load_policy, load_reward_model\n"
+    code += "".join(f"print(type({load}).__name__)\n" for load in MODELS.values())
+    return run(installed, code).split()
+
+
+@pytest.mark.parametrize("folder", MODELS)
+def test_embedded_models_load_from_the_installed_package(
+    folder: str, loaded: list[str], installed: Path
+) -> None:
     def sizes(place: Path) -> dict[str, int]:
         return {path.name: path.stat().st_size for path in place.iterdir() if path.is_file()}
 
     committed = sizes(ROOT / "assets" / folder)
     assert sizes(installed / "rlbase/assets" / folder) == committed
     assert sum(committed.values()) <= 2_200_000
-    code = f"from rlbase.policies import load_policy, load_reward_model; print(type({load}).__name__)"
-    assert run(installed, code) == ("LMRewardModel" if folder == "reviews-reward" else "CausalLMPolicy")
+    found = dict(zip(MODELS, loaded, strict=True))[folder]
+    assert found == ("LMRewardModel" if folder == "reviews-reward" else "CausalLMPolicy")

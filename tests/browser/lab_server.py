@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import BrowserContext, Locator, Page
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",  # containers run as root
@@ -111,16 +111,23 @@ def serve(
 
 
 @contextmanager
-def browser_page(*, width: int = 1250, height: int = 1000) -> Iterator[Page]:
-    """One page of a headless Chromium."""
+def browser(*, width: int = 1250, height: int = 1000) -> Iterator[BrowserContext]:
+    """A headless Chromium: its pages share what it has fetched, above all JupyterLab itself."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
+        running = play.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
         try:
-            yield browser.new_page(viewport={"width": width, "height": height})
+            yield running.new_context(viewport={"width": width, "height": height})
         finally:
-            browser.close()
+            running.close()
+
+
+@contextmanager
+def browser_page(*, width: int = 1250, height: int = 1000) -> Iterator[Page]:
+    """One page of a headless Chromium."""
+    with browser(width=width, height=height) as pages:
+        yield pages.new_page()
 
 
 def run_notebook(page: Page, lab: Lab, name: str, *, timeout: float = 240.0) -> list[str]:

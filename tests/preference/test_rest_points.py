@@ -19,10 +19,10 @@ B4_REF = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
 B4 = torch.tensor([0.0, 1.0, 0.5, 2.0], dtype=torch.float64)
 
 
-def descend(objective: Callable[[Tensor], Tensor], n: int, steps: int = 800, rate: float = 0.3) -> Tensor:
+def descend(objective: Callable[[Tensor], Tensor], n: int, steps: int = 400, rate: float = 0.3) -> Tensor:
     """Log-probabilities at which ``objective`` of them is smallest, by Adam from the uniform policy."""
     theta = torch.zeros(n, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.Adam([theta], lr=rate)
+    optimizer = torch.optim.Adam([theta], lr=rate, fused=True)
     for k in range(steps):
         optimizer.param_groups[0]["lr"] = rate * (1 - k / steps)
         optimizer.zero_grad()
@@ -142,7 +142,8 @@ def test_kto_optimum(z: float | None, beta: float) -> None:
     ref, q = ref / ref.sum(), torch.tensor([0.1, 0.5, 0.29, 0.9, 0.4], dtype=torch.float64)
     weights = {"desirable_weight": 1.4, "undesirable_weight": 0.6}
     best, point = kto_optimum(ref, q, mu, beta=beta, kl=z, **weights)
-    found = descend(verdicts(ref, q, mu, z, beta=beta, **weights), 5, steps=2000).exp()
+    steps = 2000 if beta < 0.5 else 1200  # the flatter, the longer the way
+    found = descend(verdicts(ref, q, mu, z, beta=beta, **weights), 5, steps=steps).exp()
     assert total_variation(found, best) < 2e-4
     if beta < 1:  # at 1 a gain does not grow without end as its share vanishes, and the weak may go too
         assert [p > 0 for p in best.tolist()] == [False, True, False, True, True]
