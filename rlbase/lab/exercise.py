@@ -63,12 +63,12 @@ class Exercise:
 def choice(right: str, **wrong: str) -> Judge:
     """Judge a letter; ``wrong`` says of every other letter why it is wrong.
 
-    >>> choice("b", a="No: ...")(" A ")
+    >>> choice("b", a="No: ...")(" A) ")
     'No: ...'
     """
 
     def judge(answer: Any) -> str | None:
-        letter = answer.strip().lower() if isinstance(answer, str) else answer
+        letter = answer.strip().lower().rstrip(").") if isinstance(answer, str) else answer
         if letter == right:
             return None
         if isinstance(letter, str) and letter in wrong:

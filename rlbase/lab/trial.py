@@ -147,6 +147,8 @@ def _raised(error: BaseException, case: Case) -> str:
     line = f" at `{frames[0].line}`" if frames and frames[0].line else ""
     shapes = ", ".join(f"{k} {list(v.shape)}" for k, v in case.args.items() if isinstance(v, Tensor))
     said = str(error).strip().split("\n")[0]
+    if said.startswith("Boolean value of Tensor"):
+        said += "; choose with torch.where, entry by entry."
     return f"Your function raised {type(error).__name__}{line}: {said}\n  ({case.label}: {shapes})"
 
 

@@ -65,6 +65,18 @@ position_odds = Exercise(
          lambda g, b, s: _prob_first(g, 2 * b, s)),
         ("You counted half of the liking: it is added to the log-odds as it is.",
          lambda g, b, s: _prob_first(g, b / 2, s)),
+        ("Where the first response stands first, you add nothing: there the liking must be *added*.",
+         lambda g, b, s: (g - b * ~s).sigmoid()),
+        ("Where the second response stands first you turned the whole probability round: only the liking changes its "
+         "sign there, `gap` is about the responses.", lambda g, b, s: torch.where(s, g + b, -g - b).sigmoid()),
+        ("`gap` is ignored: quality pulls, too.", lambda g, b, s: (_side(b, s) + 0 * g).sigmoid()),
+        ("You averaged over both places: `shown_first` says which one it was.",
+         lambda g, b, s: ((g + b).sigmoid() + (g - b).sigmoid()) / 2),
+        ("You multiplied two probabilities: what pulls at a rater is *added*, in log-odds, before the sigmoid.",
+         lambda g, b, s: g.sigmoid() * _side(b, s).sigmoid()),
+        ("You multiplied gap and liking: pulls are added.", lambda g, b, s: (g * _side(b, s)).sigmoid()),
+        ("This is who is preferred more often; asked is *how often*: leave the threshold away.",
+         lambda g, b, s: (g + _side(b, s) > 0).double()),
     ),
 )
 
@@ -119,6 +131,18 @@ two_orders = Exercise(
          lambda p, q: (_logit(p), _both(p, q)[1])),
         ("These are probabilities: leave the log-odds as they are.",
          lambda p, q: tuple(x.sigmoid() for x in _both(p, q))),
+        ("That is the gap less the liking: only the mean of both orders is free of it.",
+         lambda p, q: (_logit(q), _both(p, q)[1])),
+        ("You took log p: log-odds are log(p/(1 - p)).",
+         lambda p, q: ((p.log() + q.log()) / 2, (p.log() - q.log()) / 2)),
+        ("You averaged the odds: take their logarithms first, log-odds add up.",
+         lambda p, q: ((_logit(p).exp() + _logit(q).exp()) / 2, (_logit(p).exp() - _logit(q).exp()) / 2)),
+        ("The gap is right; logit(shown_first) is gap *and* liking: take the gap off.",
+         lambda p, q: (_both(p, q)[0], _logit(p))),
+        ("The gap is right; a liking may be negative: somebody prefers the second place. Leave the sign.",
+         lambda p, q: (_both(p, q)[0], _both(p, q)[1].abs())),
+        ("The gap is right, but the liking was taken from the shares: it is half the difference of the *log-odds*.",
+         lambda p, q: (_both(p, q)[0], (p - q).logit())),
     ),
 )
 
@@ -164,6 +188,15 @@ rater_consistency = Exercise(
         ("One half is missing: this is the second response both times.",
          lambda g, b: (-g - b).sigmoid() * (b - g).sigmoid()),
         ("This is only how often the first answer names the first response.", lambda g, b: (g + b).sigmoid()),
+        ("1 less the difference of the two probabilities would be right if a rater always did the likelier thing: two "
+         "answers that are *drawn* differ even where the probabilities are the same.",
+         lambda g, b: 1 - ((g + b).sigmoid() - (g - b).sigmoid()).abs()),
+        ("You counted the first response twice: the second one is named both times with (1 - p)(1 - q).",
+         lambda g, b: 2 * (g + b).sigmoid() * (g - b).sigmoid()),
+        ("This is the first *place* both times: the second time the other response stands there.",
+         lambda g, b: (g + b).sigmoid() * (b - g).sigmoid()),
+        ("This is how often the first response is named, on average; asked is how often two answers agree.",
+         lambda g, b: ((g + b).sigmoid() + (g - b).sigmoid()) / 2),
     ),
 )
 
@@ -189,6 +222,9 @@ twenty_labels = Exercise(
         (5.0, "That is the information: one over it is the variance."),
         (0.2, "That is the variance: take the root, then 1.96 times."),
         (9.8, "You multiplied by the information: the variance is one over it."),
+        (0.8944, "Nearly: those are two standard errors. 95 % take 1.96 of them; give two decimals."),
+        (0.7357, "That is the 90 % interval: 95 % take 1.96 standard errors, not 1.645."),
+        (2.2361, "That is the root of the information: the standard error is one over it."),
         (4.3827, "The variance is 1 over the information, not the information."),
     ),
 )

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from rlbase.lab.exercise import Case, Exercise, choice, number
 
 NOTEBOOK = "32_six_mitigations"
+_BELL = "This is the bell curve's answer: with so few questions add up the binomial."
 
 predict_shared_bias = Exercise(
     "predict-shared-bias", NOTEBOOK, "more raters", *(2, 5, 4),
@@ -72,6 +74,10 @@ majority_tail = Exercise(
          lambda p, n: sum(_term(p, n, k) for k in range(n // 2 + 2, n + 1))),
         ("You begin one vote too early: (n - 1)/2 votes are no majority.",
          lambda p, n: sum(_term(p, n, k) for k in range(n // 2, n + 1))),
+        ("All n may be right, too: range(..., n) ends before n.", lambda p, n: _tail(p, n) - p**n),
+        ("The others must be wrong: k right votes come with (1-p)^(n-k).",
+         lambda p, n: sum(math.comb(n, k) * p**k for k in range(n // 2 + 1, n + 1))),
+        ("The chance that (n + 1)/2 whom you *name* are right: any may be.", lambda p, n: p ** (n // 2 + 1)),
         ("This is the accuracy of a single rater.", lambda p, n: p),
         ("This is the normal approximation: with so few raters take the binomial sum itself.",
          lambda p, n: 0.5 * (1 + math.erf((p - 0.5) * math.sqrt(n / (2 * p * (1 - p)))))),
@@ -131,14 +137,22 @@ em_step = Exercise(
         ("This is how often each is wrong: an answer 1 is right to the degree `prob`.",
          lambda y, q: (p := 1 - _trust(y, q), _weighted(y, p))),
         ("The E step forgets whom to trust: weigh each vote by log(p/(1-p)).", lambda y, q: (_trust(y, q), y.mean(1))),
-        ("The E step weighs votes by the accuracy: take log(p/(1-p)).",
-         lambda y, q: (p := _trust(y, q), ((2 * y - 1) @ p).sigmoid())),
+        *((f"The E step weighs votes by {name}: take log(p/(1-p)).",
+           lambda y, q, weigh=weigh: (p := _trust(y, q), ((2 * y - 1) @ weigh(p)).sigmoid()))
+          for name, weigh in (("the accuracy", torch.abs), ("log p", torch.log), ("p - 1/2", lambda p: p - 0.5),
+                              ("half of their log-odds", lambda p: p.logit() / 2))),
         ("In the E step a vote for the second must count against the first: it is -1, not 0.",
          lambda y, q: (p := _trust(y, q), (y @ p.logit()).sigmoid())),
         ("The E step ignores who is mostly wrong, or believes them: let the log-odds be negative.",
          lambda y, q: (p := _trust(y, q), ((2 * y - 1) @ p.logit().abs()).sigmoid())),
         ("You counted the old belief once more: the E step begins at one half, or votes count twice.",
          lambda y, q: (p := _trust(y, q), ((2 * y - 1) @ p.logit() + q.logit()).sigmoid())),
+        ("You let the share of the first be the prior: here it is one half, so begin at log-odds of 0.",
+         lambda y, q: (p := _trust(y, q), ((2 * y - 1) @ p.logit() + q.mean().logit()).sigmoid())),
+        ("The E step is not normalised: divide by the sum of both products.",
+         lambda y, q: (p := _trust(y, q), torch.where(y > 0.5, p, 1 - p).prod(1))),
+        ("You gave each rater invented answers: the package does, this exercise does not.",
+         lambda y, q: (p := (len(y) * _trust(y, q) + 1) / (len(y) + 2), _weighted(y, p))),
         ("You return the old probabilities: the E step is missing.", lambda y, q: (_trust(y, q), q)),
     ),
 )
@@ -150,6 +164,10 @@ def _below(c: int, n: int, p: float) -> float:
 
 def _passing(n: int, p: float, alarm: float) -> int:
     return max(c for c in range(n + 1) if _below(c, n, p) <= alarm)
+
+
+def _bell(n: int, p: float, alarm: float) -> float:
+    return n * p + NormalDist().inv_cdf(alarm) * math.sqrt(n * p * (1 - p))
 
 
 def _exam(label: str, n: int, accuracy: float, alarm: float) -> Case:
@@ -169,17 +187,20 @@ passing_score = Exercise(
     cases=(_exam("20 questions, 0.9, one in a hundred", 20, 0.9, 0.01),
            _exam("10 questions, 0.9, one in a hundred", 10, 0.9, 0.01),
            _exam("20 questions, 0.7, one in twenty", 20, 0.7, 0.05), _exam("one question", 1, 0.9, 0.01),
-           _exam("40 questions, 0.6, one in a thousand", 40, 0.6, 0.001), _exam("7 questions, 0.8", 7, 0.8, 0.2)),
+           _exam("40 questions, 0.6, one in 1,000", 40, 0.6, 0.001), _exam("11 questions, 0.8", 11, 0.8, 0.1)),
     mistakes=(
         ("One too low: with as many right as this the honest can still be failed. The largest number that *fails* is c "
          "- 1, c passes.", lambda n, p, a: max(0, _passing(n, p, a) - 1)),
         ("One too high: then the honest fail more often than `alarm`.", lambda n, p, a: _passing(n, p, a) + 1),
-        ("This is the bell curve's answer: with so few questions add up the binomial.",
-         lambda n, p, a: max(0, math.floor(n * p - 2.326 * math.sqrt(n * p * (1 - p))))),
-        ("This is what an honest rater gets on average: half of them would fail.", lambda n, p, a: round(n * p)),
+        *((_BELL, lambda n, p, a, rounded=rounded, z=z: max(0, rounded(_bell(n, p, z or a))))
+          for rounded in (math.floor, math.ceil, round) for z in (None, 0.01)),
+        *(("This is what an honest rater gets on average: half of them would fail.",
+           lambda n, p, a, rounded=rounded: rounded(n * p)) for rounded in (round, int)),
+        ("This is a share: the *number* of right answers was asked for.", lambda n, p, a: _passing(n, p, a) / n),
+        ("More than half is no score for somebody who is right in `accuracy` of all.", lambda n, p, a: n // 2 + 1),
         ("You split `alarm` between both ends: nobody is too good to pass.", lambda n, p, a: _passing(n, p, a / 2)),
         ("You ask what a coin gets: the honest rater has `accuracy`.", lambda n, p, a: _passing(n, 0.5, a)),
-        ("You ask for somebody who is right with probability 1 - accuracy.", lambda n, p, a: _passing(n, 1 - p, a)),
+        ("You ask for somebody who is *wrong* in `accuracy` of all.", lambda n, p, a: _passing(n, 1 - p, a)),
         ("You counted wrong answers, not right ones.", lambda n, p, a: n - _passing(n, p, a)),
         ("`alarm` is ignored: this is one in a hundred throughout.", lambda n, p, a: _passing(n, p, 0.01)),
         ("You compared the chance of exactly c right with `alarm`: failing is *fewer than* c.",
@@ -229,6 +250,12 @@ source_weight = Exercise(
         ("The bias is not part of the sum below: v1 + v2 + b².", lambda a, c, b: _at((c + b * b) / (a + c), a, c, b)),
         ("You chose the better of the two: a mixture beats both.", lambda a, c, b: _at(float(a < c + b * b), a, c, b)),
         ("You took the mean of both.", lambda a, c, b: _at(0.5, a, c, b)),
+        ("The two are in the wrong order: the weight comes first.", lambda a, c, b: _mix(a, c, b)[::-1]),
+        *(("Nearly: you rounded, or tried a grid of weights. Solve for w.",
+           lambda a, c, b, d=d: _at(round(_mix(a, c, b)[0], d), a, c, b)) for d in (2, 3)),
+        ("The weight is right; the error lacks the second source.", lambda a, c, b: (w := _mix(a, c, b)[0], w * w * a)),
+        ("The weight is right; the error is that of two sources without a bias.",
+         lambda a, c, b: (_mix(a, c, b)[0], a * c / (a + c))),
         ("The weight is right; the error lacks the bias.",
          lambda a, c, b: (w := _mix(a, c, b)[0], w * w * a + (1 - w) ** 2 * c)),
         ("The weight is right; in the error, weights are squared.",
@@ -257,6 +284,8 @@ reweighting_price = Exercise(
         (500.0, "That is the sum of weights of one group."),
         (2777.8, "That is the sum of the squared weights: it belongs below the bar."),
         (2.7778, "That is by how much the labels shrink: divide 1,000 by it."),
+        (640.0, "That is what is lost: what is left was asked for."),
+        (36.0, "Those are per cent: give the number of labels."),
         (0.36, "That is the share that is left: times 1,000 labels."),
         (555.56, "You weighed A only."),
         (921.1, "You gave each group its share of labels as its weight: share of users over share of labels."),

@@ -42,6 +42,11 @@ def same_complement(gap, position):
     return 1 - p * (1 - q) - q * (1 - p)
 
 
+def swapped_by_hand(gap, position):
+    first, second = (1 / (1 + torch.exp(-x)) for x in (gap + position, position - gap))
+    return first * (1 - second) + (1 - first) * second
+
+
 def half_only(shown_first, shown_second):
     return torch.logit((shown_first + shown_second) / 2), by_logit(shown_first, shown_second)[1]
 
@@ -49,9 +54,9 @@ def half_only(shown_first, shown_second):
 RIGHT = {
     "position-odds": [first_where, first_odds, first_signs],
     "two-orders": [by_logit, by_odds],
-    "rater-consistency": [same_sum, same_complement],
+    "rater-consistency": [same_sum, same_complement, swapped_by_hand],
     "twenty-labels": [0.88, 1.96 / math.sqrt(5)],
-    "predict-confounded": ["d", " D"],
+    "predict-confounded": ["d", " D", "d)"],
 }
 
 WRONG = {
@@ -65,6 +70,16 @@ WRONG = {
         ("second response", lambda g, b, s: torch.sigmoid(-g - torch.where(s, b, -b))),
         ("`position` is ignored", lambda g, b, s: torch.sigmoid(g)),
         ("twice", lambda g, b, s: first_where(g, 2 * b, s)),
+        (
+            "the whole probability round",
+            lambda g, b, s: torch.where(s, (g + b).sigmoid(), 1 - (g + b).sigmoid()),
+        ),
+        ("must be *added*", lambda g, b, s: torch.sigmoid(g - b * (1 - s.to(g)))),
+        ("`gap` is ignored", lambda g, b, s: torch.sigmoid(torch.where(s, b, -b) * torch.ones_like(g))),
+        ("over both places", lambda g, b, s: torch.stack([g + b, g - b]).sigmoid().mean(0)),
+        ("multiplied two", lambda g, b, s: g.sigmoid() * (b * (2 * s.to(g) - 1)).sigmoid()),
+        ("threshold", lambda g, b, s: first_where(g, b, s).round()),
+        ("choose with torch.where", lambda g, b, s: g + b if s else g - b),
         ("reduced", lambda g, b, s: first_where(g, b, s).mean()),
     ],
     "two-orders": [
@@ -76,6 +91,12 @@ WRONG = {
         ("wrong order", lambda p, q: list(by_logit(p, q))[::-1]),
         ("sign of the liking", lambda p, q: (by_logit(p, q)[0], -by_logit(p, q)[1])),
         ("liking still in it", lambda p, q: (torch.logit(p), by_logit(p, q)[1])),
+        ("gap less the liking", lambda p, q: (torch.logit(q), by_logit(p, q)[1])),
+        ("log(p/(1 - p))", lambda p, q: (torch.log(p * q) / 2, torch.log(p / q) / 2)),
+        ("averaged the odds", lambda p, q: (torch.stack([p / (1 - p), q / (1 - q)]).mean(0), p - q)),
+        ("take the gap off", lambda p, q: (by_logit(p, q)[0], torch.logit(p))),
+        ("may be negative", lambda p, q: (by_logit(p, q)[0], abs(by_logit(p, q)[1]))),
+        ("from the shares", lambda p, q: (by_logit(p, q)[0], torch.logit(p - q))),
     ],
     "rater-consistency": [
         ("*second* response both times", lambda g, b: torch.sigmoid(g + b) * torch.sigmoid(g - b)),
@@ -88,6 +109,10 @@ WRONG = {
         ("better one is named", lambda g, b: torch.sigmoid(g.abs())),
         ("*multiply*", lambda g, b: torch.sigmoid(g + b) + torch.sigmoid(g - b)),
         ("only how often the first", lambda g, b: torch.sigmoid(g + b)),
+        ("*drawn*", lambda g, b: 1 - abs(torch.sigmoid(g + b) - torch.sigmoid(g - b))),
+        ("counted the first response twice", lambda g, b: 2 * torch.sigmoid(g + b) * torch.sigmoid(g - b)),
+        ("first *place* both", lambda g, b: torch.sigmoid(g + b) * (1 - torch.sigmoid(g - b))),
+        ("on average", lambda g, b: torch.stack([g + b, g - b]).sigmoid().mean(0)),
     ],
     "twenty-labels": [
         ("standard error: the interval", 0.447),
@@ -97,6 +122,10 @@ WRONG = {
         ("whole width", 1.753),
         ("square root", 0.392),
         ("too large", 3),
+        ("Nearly", 0.9),
+        ("Nearly", 2 / math.sqrt(5)),
+        ("90 %", 1.645 / math.sqrt(5)),
+        ("root of the information", math.sqrt(5)),
     ],
     "predict-confounded": [
         ("a thousand equal numbers", "a"),
