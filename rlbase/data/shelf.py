@@ -36,7 +36,6 @@ class Shelf(NamedTuple):
         return 10 * self.features[:, 2]
 
 
-@cache
 def shelf(n: int = 40, *, seed: int = 0, prompt: str = "Write a kind review of a comedy:") -> Shelf:
     r"""``n`` reviews of 12 to 40 words to one request, kind and harsh ones, of this genre and of others.
 
@@ -53,6 +52,13 @@ def shelf(n: int = 40, *, seed: int = 0, prompt: str = "Write a kind review of a
     True
     """
     whole("shelf", "n", n, 1)
+    found = _shelf(n, seed, prompt)
+    # the tensors are the caller's own: what is done to them must not reach the next one who asks
+    return found._replace(features=found.features.clone(), appeal=found.appeal.clone())
+
+
+@cache
+def _shelf(n: int, seed: int, prompt: str) -> Shelf:
     genre, rng = asked(prompt)[1], random.Random(seed)
     texts: dict[str, None] = {}
     while len(texts) < 5 * n:

@@ -89,10 +89,10 @@ def mixing_weight(variance: float, other_variance: float, bias: float) -> float:
     for name, value in (("variance", variance), ("other_variance", other_variance)):
         in_range("mixing_weight", name, value, 0, INFINITY, open_high=True)
     in_range("mixing_weight", "bias", bias, -INFINITY, INFINITY, open_low=True, open_high=True)
-    total = variance + other_variance + bias**2
-    if not total:
+    biased = other_variance + float(bias) * float(bias)  # a huge bias may have an infinite square
+    if not variance + biased:
         raise ValueError("mixing_weight: both sources are exact, so that any weight will do.")
-    return (other_variance + bias**2) / total
+    return biased / (variance + biased) if biased < INFINITY else 1.0
 
 
 def mixed_preference(

@@ -108,7 +108,8 @@ def most_informative(
         known: information so far, ``LinearReward.information`` with its prior or of a first round.
 
     Raises:
-        ValueError: shapes differ, a number is not finite, ``n`` below 1, or ``known`` is not positive definite.
+        ValueError: shapes differ, a number is not finite, ``n`` below 1, a matrix that is not symmetric, or
+            ``known`` not positive definite.
 
     >>> candidates = torch.tensor([[1.5, 0.0], [0.0, 1.0], [0.0, 2.0]])
     >>> most_informative(candidates, torch.zeros(3), 3, known=torch.eye(2)).tolist()
@@ -122,6 +123,8 @@ def most_informative(
         if matrix is not None:
             has_shape(where, name, matrix, (features, features))
             finite(where, **{name: matrix})
+            if not torch.allclose(matrix, matrix.mT, rtol=1e-4, atol=1e-6 * float(matrix.abs().max())):
+                raise ValueError(f"{where}: {name} must be symmetric, as information and covariances are.")
     if torch.linalg.eigvalsh(known.double()).min() <= 0:
         raise ValueError(
             f"{where}: known must be positive definite; ask a first round, or fit with a prior above 0."

@@ -51,6 +51,10 @@ def test_mixing_weight_is_the_minimum(v1: float, v2: float, b: float) -> None:
     assert found == pytest.approx(grid[error.argmin()].item(), abs=1e-4)
 
 
+def test_mixing_weight_of_a_bias_whose_square_is_infinite() -> None:
+    assert mixing_weight(1.0, 1.0, 1e200) == mixing_weight(1.0, 1.0, -(10**200)) == 1.0
+
+
 def test_mixing_weight_meets_a_simulation() -> None:
     draws = torch.Generator().manual_seed(0)
     n, truth = 200_000, 0.3

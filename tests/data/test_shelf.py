@@ -34,3 +34,10 @@ def test_the_same_seed_gives_the_same_shelf_and_bad_ones_are_refused() -> None:
         shelf(0)
     with pytest.raises(ValueError, match="a request such as"):
         shelf(5, prompt="Tell me a story")
+
+
+def test_what_is_done_to_a_shelf_stays_there() -> None:
+    mine = shelf(5)
+    mine.features.zero_()
+    mine.appeal.add_(1)
+    assert shelf(5).features.abs().sum() > 0 and shelf(5).appeal.max() <= 1

@@ -96,6 +96,12 @@ def test_an_answer_that_is_known_tells_nothing() -> None:
         (lambda: fisher_information(torch.ones(3, 1), torch.ones(2)), "logit must have shape"),
         (lambda: fisher_information(torch.ones(1, 1), torch.ones(1), -torch.ones(1)), "0 times or more"),
         (
+            lambda: most_informative(
+                torch.ones(1, 2), torch.ones(1), 1, known=torch.tensor([[2.0, 1.0], [0.0, 2.0]])
+            ),
+            "known must be symmetric",
+        ),
+        (
             lambda: most_informative(torch.ones(1, 1), torch.ones(1), 1, known=torch.zeros(1, 1)),
             "positive definite",
         ),
