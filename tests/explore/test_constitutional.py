@@ -121,6 +121,12 @@ def test_rl_cai_is_less_harmful_at_the_same_help() -> None:
     assert all(ahead(stage.policy) > 150 for stage in path)
     assert ahead(chain().policy) > 250 > ahead(chain().tuned) > 100 and abs(ahead(HELPFUL_ONLY)) < 2
     assert all(a[0] < b[0] and a[1] > b[1] for a, b in zip(ALONE, ALONE[1:], strict=False))
+    between = [
+        kl_optimum(PRETRAINED, s * HELPFUL, beta=1.0) for s in (0.03, 0.44, 1.26)
+    ]  # off the curve's grid
+    assert all(abs(ahead(law)) < 0.3 for law in between)
+    silent = torch.eye(16, dtype=torch.float64)[0]  # less helpful than anything on the curve
+    assert ahead(silent) == pytest.approx(place(silent)[1])
     by_hand = kl_optimum(chain().tuned, HELPFUL + 2 * chain().reward, beta=BETA)
     assert torch.allclose(chain().policy, by_hand)
     assert fine_tuned(chain().revised, 0.0).tolist() == chain().revised.tolist()
