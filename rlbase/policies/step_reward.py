@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rlbase.masked import masked_sum
 from rlbase.policies.mlp import _forward, mlp
-from rlbase.policies.tabular import _look_up
+from rlbase.policies.tabular import _look_up, entries
 from rlbase.types import Box, Choices, Discrete
 from rlbase.validate import has_shape, in_range, whole
 
@@ -53,9 +53,10 @@ class TabularReward(nn.Module):
 
     def each(self, obs: Tensor, actions: Tensor) -> Tensor:
         """Reward of each step, ``[B, T]``."""
-        rows = _look_up("TabularReward", self.table, obs[:, : actions.shape[1]])
-        chosen = actions if self.sees_actions else torch.zeros_like(actions)
-        return rows.gather(-1, chosen[..., None])[..., 0]
+        states = obs[:, : actions.shape[1]]
+        if not self.sees_actions:
+            return _look_up("TabularReward", self.table[:, 0], states)
+        return entries("TabularReward", self.table, states, actions)
 
     def score(self, obs: Tensor, actions: Tensor, mask: Tensor) -> Tensor:
         """Sum over each row's choices, ``[B]``."""

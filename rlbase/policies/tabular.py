@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rlbase.validate import a_tensor, whole
+from rlbase.validate import a_tensor, same_shape, whole
 
 
 class TabularPolicy(nn.Module):
@@ -50,10 +50,13 @@ class TabularPolicy(nn.Module):
 
     @torch.no_grad()
     def step(self, obs: Tensor, state: None, generator: torch.Generator) -> tuple[Tensor, Tensor, None]:
-        return *sample(_look_up("TabularPolicy", self.logits, obs), generator), state
+        return *_drawn(_look_up("TabularPolicy", self.logits.log_softmax(-1), obs), generator), state
 
     def evaluate(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        return score(_look_up("TabularPolicy", self.logits, obs[:, : actions.shape[1]]), actions)
+        # The table is small, the rows that look it up are many: its softmax is taken once, not once a row.
+        logp, states = self.logits.log_softmax(-1), obs[:, : actions.shape[1]]
+        entropy = _look_up("TabularPolicy", -(logp.exp() * logp).sum(-1), states)
+        return entries("TabularPolicy", logp, states, actions), entropy
 
 
 class TabularCritic(nn.Module):
@@ -72,9 +75,9 @@ class TabularCritic(nn.Module):
         return _look_up("TabularCritic", self.values, obs)
 
 
-def _look_up(where: str, table: Tensor, states: Tensor) -> Tensor:
+def _look_up(where: str, table: Tensor, states: Tensor, *actions: Tensor) -> Tensor:
     try:
-        return table[states]
+        return table[(states, *actions)]
     except IndexError:
         raise ValueError(
             f"{where}: observations must be state numbers in 0..{len(table) - 1}, got {states.dtype} up to "
@@ -82,17 +85,34 @@ def _look_up(where: str, table: Tensor, states: Tensor) -> Tensor:
         ) from None
 
 
+def entries(where: str, table: Tensor, states: Tensor, actions: Tensor) -> Tensor:
+    """The entry of a table ``[states, actions]`` for each state and the action taken in it.
+
+    >>> table = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> entries("TabularReward", table, torch.tensor([1, 0]), torch.tensor([0, 1])).tolist()
+    [3.0, 2.0]
+    """
+    same_shape(where, observations=states, actions=actions)
+    if actions.dtype != torch.long:  # a boolean one would pick rows
+        raise TypeError(f"{where}: actions must be whole numbers, got {actions.dtype}.")
+    low, high = (int(x) for x in actions.aminmax()) if actions.numel() else (0, 0)
+    if low < 0 or high >= table.shape[1]:  # a negative one would count from the end
+        raise _no_such_action(low, high, table.shape[1])
+    return _look_up(where, table, states, actions)
+
+
 def sample(logits: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw one action per row of ``[B, A]`` logits; returns actions and their log-probabilities, ``[B]``."""
-    logp = logits.log_softmax(-1)
-    if generator.device.type != logits.device.type:
-        raise ValueError(
-            f"the generator lives on {generator.device}, the policy on {logits.device}; move one."
-        )
+    return _drawn(logits.log_softmax(-1), generator)
+
+
+def _drawn(logp: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    if generator.device.type != logp.device.type:
+        raise ValueError(f"the generator lives on {generator.device}, the policy on {logp.device}; move one.")
     try:
         actions = torch.multinomial(logp.exp(), 1, generator=generator)
     except RuntimeError:
-        if logits.isfinite().all():
+        if not logp.isnan().any():
             raise
         raise ValueError("the policy's logits are not finite: its weights have diverged.") from None
     return actions[:, 0], logp.gather(1, actions)[:, 0]
@@ -108,6 +128,9 @@ def score(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         low, high, n = int(actions.min()), int(actions.max()), logits.shape[-1]
         if low >= 0 and high < n:
             raise
-        raise ValueError(
-            f"actions must lie in 0..{n - 1}, got {low if low < 0 else high}; does the policy fit this world?"
-        ) from None
+        raise _no_such_action(low, high, n) from None
+
+
+def _no_such_action(low: int, high: int, n: int) -> ValueError:
+    worst = low if low < 0 else high
+    return ValueError(f"actions must lie in 0..{n - 1}, got {worst}; does the policy fit this world?")

@@ -111,17 +111,22 @@ def gradient_step(
     Raises:
         FloatingPointError: the loss or its gradient is not finite; the parameters have not been touched.
     """
-    optimizer.zero_grad()
+    _forget(parameters)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(parameters, max_norm)
     if (norm + loss.detach()).isfinite():  # one look for both: on a GPU each look waits for it
         optimizer.step()
-        optimizer.zero_grad()  # the next forward, where memory is scarcest, need not carry them along
+        _forget(parameters)  # the next forward, where memory is scarcest, need not carry them along
         return norm
     raise FloatingPointError(
         f"{where}: the loss ({loss.item()}) or its gradient is not finite; the policy is as it was before this step. "
         "Look at the rewards and log-probabilities, or lower the learning rate."
     )
+
+
+def _forget(parameters: list[nn.Parameter]) -> None:
+    for p in parameters:  # what an optimiser's zero_grad does, without its bookkeeping
+        p.grad = None
 
 
 def imitation_loss(policy: Policy, choices: Choices, rows: int | None, generator: torch.Generator) -> Tensor:

@@ -131,7 +131,8 @@ def preference(
     while counters["update"] < updates:
         rate = learning_rate(config, counters["update"], updates)
         common.set_learning_rate(optimizer, rate)
-        batch = data[epochs.next(generator)].to(parameters[0].device)
+        rows = epochs.next(generator)
+        batch = (data if len(rows) == len(data) else data[rows]).to(parameters[0].device)
         objective, metrics = terms(policy, batch, loss, config, reference, kl)
         where = f"preference, update {counters['update']}"
         norm = common.gradient_step(where, objective, parameters, optimizer, config.max_grad_norm)
