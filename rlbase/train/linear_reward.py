@@ -94,7 +94,8 @@ def linear_reward(
         hessian = (z.T * (a * said * (1 - said))) @ z + ridge.diag()
         step = _solved(hessian, gradient, SAME if turn == 0 else RUNAWAY)
         size, reached = 1.0, total(w - step)
-        while size > 1e-6 and reached > best:  # full steps can overshoot far from the optimum
+        # full steps can overshoot far from the optimum; at it, a rise is but rounding
+        while size > 1e-6 and reached > best + 1e-14 * best.abs():
             size /= 2
             reached = total(w - size * step)
         w = w - size * step
