@@ -13,6 +13,8 @@ ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 # Test files run side by side; small tensors are fastest on one thread each.
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -q
+# The plugin that runs notebooks takes two seconds to import, in every process: only where it is needed.
+PLAIN := -p no:nbval
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false JUPYTER_PLATFORM_DIRS=1
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -63,7 +65,7 @@ imports: $(STAMP) ## the import contract: imports point down only
 	$(BIN)/lint-imports
 
 unit: $(STAMP) ## unit and property tests, doctests, hygiene of the repository and the notebooks
-	$(TEST_ENV) $(PYTEST) -n $(WORKERS) --dist loadscope --junitxml=.cache/tests/unit.xml \
+	$(TEST_ENV) $(PYTEST) $(PLAIN) -n $(WORKERS) --dist loadscope --junitxml=.cache/tests/unit.xml \
 	  -m "not browser" --doctest-modules --ignore-glob='*/conftest.py' rlbase tests $(ARGS)
 
 notebooks: $(STAMP) ## run every notebook and compare every output with the committed one
@@ -71,7 +73,7 @@ notebooks: $(STAMP) ## run every notebook and compare every output with the comm
 	  --nbval --nbval-current-env --nbval-cell-timeout=120 notebooks $(ARGS)
 
 browser: $(STAMP) chromium ## move the controls of real notebooks in a real Chromium
-	$(TEST_ENV) $(PYTEST) --junitxml=.cache/tests/browser.xml -m browser tests $(ARGS)
+	$(TEST_ENV) $(PYTEST) $(PLAIN) --junitxml=.cache/tests/browser.xml -m browser tests $(ARGS)
 
 # Root (a container, a CI job) installs Chromium by itself; anyone else is told how.
 chromium:
