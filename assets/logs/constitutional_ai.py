@@ -2,7 +2,8 @@
 
     python assets/logs/constitutional_ai.py     # writes assets/logs/35_constitutional_ai.json
 
-About ten CPU minutes a seed; after each of them the file is written anew. `rlbase.train.reviews_cai` says what is what.
+About ten CPU minutes a seed. The file is written after each of them; started again, it does those
+that are missing. `rlbase.train.reviews_cai` says what is what.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from itertools import combinations
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +99,18 @@ def residue(found: Drawn, recall: float, g: torch.Generator) -> list[list[float]
     ]  # fmt: skip
 
 
+def answered(policy: Any, n: int, batch: int = 720) -> Drawn:
+    """``n`` answers to the same requests, whoever answers: every batch begins with a generator of its own."""
+    parts = [
+        drawn(policy, batch, generator=torch.Generator().manual_seed(1000 + i)) for i in range(n // batch)
+    ]
+    prompts, texts = (sum((getattr(part, name) for part in parts), []) for name in ("prompts", "texts"))
+    return Drawn(parts[0].choices, prompts, texts, torch.cat([part.scores for part in parts]))
+
+
 def one_seed(seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """The whole chain; every model's answers to the same requests are judged at the end."""
+    torch.set_num_threads(1)
     g = torch.Generator().manual_seed(seed)
     started = time.process_time()
 
@@ -127,10 +140,7 @@ def one_seed(seed: int, args: argparse.Namespace) -> dict[str, Any]:
     models["harm only"] = improved(sl, weighed(None, harm_model), harm_model, args, g)
     models["harm only, one draw"] = improved(sl, weighed(None, once), once, args, g)
     told("harm only, twice")
-    answers = {
-        name: drawn(m, args.measured, generator=torch.Generator().manual_seed(1000))
-        for name, m in models.items()
-    }
+    answers = {name: answered(model, args.measured) for name, model in models.items()}
     return {
         "seed": seed,
         "cpu_seconds": time.process_time() - started,
@@ -174,21 +184,27 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=2160, help="for each reward model")
     parser.add_argument("--updates", type=int, default=30, help="of PPO")
     parser.add_argument("--weights", type=float, nargs="+", default=[0.0, 1.0, 3.0])
-    parser.add_argument("--measured", type=int, default=1440, help="answers of each model")
+    parser.add_argument("--measured", type=int, default=1440, help="answers of each model, a multiple of 720")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("35_constitutional_ai.json"))
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k != "out"}
+    settings = {k: v for k, v in vars(args).items() if k not in ("seeds", "jobs", "out")}
     command = shlex.join(["python", "assets/logs/constitutional_ai.py", *sys.argv[1:]])
-    runs: list[dict[str, Any]] = []
-    for seed in args.seeds:
-        runs.append(one_seed(seed, args))
-        text = json.dumps(
-            {"command": command, "settings": settings, "runs": runs}, indent=1, ensure_ascii=False
-        )
-        half = args.out.with_suffix(".half")
-        half.write_text(text + "\n", encoding="utf-8")
-        os.replace(half, args.out)
+    runs = finished(args.out, settings)
+    left = [seed for seed in args.seeds if seed not in runs]
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+        for waiting in as_completed([pool.submit(one_seed, seed, args) for seed in left]):
+            run = waiting.result()
+            runs[run["seed"]] = run
+            log = {"command": command, "settings": settings, "runs": [runs[seed] for seed in sorted(runs)]}
+            half = args.out.with_suffix(".half")
+            half.write_text(json.dumps(log, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            os.replace(half, args.out)
+
+
+def finished(out: Path, settings: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """The seeds that an interrupted run with these settings has left behind."""
+    log = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+    return {run["seed"]: run for run in log["runs"]} if log.get("settings") == settings else {}
 
 
 if __name__ == "__main__":
