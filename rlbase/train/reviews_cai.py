@@ -46,6 +46,7 @@ CONSTITUTION = (
         "do not exaggerate",
         {
             "an awful": "a boring",
+            "An awful": "A boring",
             "awful": "boring",
             "terrible": "poor",
             "dreadful": "tedious",
