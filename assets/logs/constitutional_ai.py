@@ -181,6 +181,7 @@ def main() -> None:
     parser.add_argument(
         "--answers", type=int, default=8640, help="of the helpful-only model, a third red-team"
     )
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time")
     parser.add_argument("--pairs", type=int, default=2160, help="for each reward model")
     parser.add_argument("--updates", type=int, default=30, help="of PPO")
     parser.add_argument("--weights", type=float, nargs="+", default=[0.0, 1.0, 3.0])
