@@ -29,6 +29,21 @@ function speakControls(element, labels) {
   const root = element.closest(".rlbase-explorable");
   // Arrow keys and letters on a drop-down list are its own: JupyterLab would move to another cell, or cut it.
   root?.querySelectorAll("select").forEach((list) => list.setAttribute("data-lm-suppress-shortcuts", "true"));
+  if (root && !root.dataset.keys) {
+    // So would a letter beside a slider or a button: x cuts the cell with all answers in it, 5 makes a heading of it.
+    root.dataset.keys = "kept";
+    root.addEventListener("keydown", (event) => {
+      const plain = event.key.length === 1 && event.key !== " " && !event.ctrlKey && !event.metaKey && !event.altKey;
+      const moves = event.key === "ArrowUp" || event.key === "ArrowDown";
+      const own = event.target.matches(":read-write, select") || (moves && !event.target.closest(".rlbase-presses"));
+      if ((plain || moves) && !own) event.preventDefault();
+    });
+    // Who clicks at what is asked about, not at a button, may answer by key as well.
+    root.addEventListener("click", (event) => {
+      if (!event.target.closest("button, input, select, [role=slider]"))
+        root.querySelector(".rlbase-presses button")?.focus();
+    });
+  }
   root?.querySelectorAll(".rlbase-presses:not([data-lm-suppress-shortcuts])").forEach((row) => {
     row.setAttribute("data-lm-suppress-shortcuts", "true");
     row.addEventListener("keydown", (event) => {

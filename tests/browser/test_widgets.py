@@ -97,6 +97,17 @@ def test_a_fault_is_shown_beside_the_picture_and_goes_away(page: Page) -> None:
     assert picture.is_visible()
 
 
+def test_a_letter_beside_a_slider_does_nothing_to_the_cell(page: Page) -> None:
+    slider, _ = hero(page, "rlbase-top")
+    count = page.locator(".jp-Cell").count()
+    slider.focus()
+    for key in ("x", "d", "d", "m", "1"):
+        page.keyboard.press(key)
+    page.wait_for_timeout(300)
+    assert page.locator(".jp-Cell").count() == count
+    assert slider.is_visible() and page.locator(".jp-MarkdownCell").count() == 0
+
+
 def test_text_takes_the_colour_of_the_dark_page(page: Page) -> None:
     color = page.evaluate("() => getComputedStyle(document.querySelector('.rlbase-scene text')).fill")
     assert [int(v) for v in re.findall(r"\d+", color)[:3]] > [200, 200, 200], color
@@ -143,7 +154,8 @@ def test_questions_are_answered_by_key(page: Page) -> None:
     buttons.first.scroll_into_view_if_needed()
     page.wait_for_function("() => document.querySelector('.rlbase-presses[data-lm-suppress-shortcuts]')")
     buttons.first.click()
-    for key in ("ArrowRight", "3", "9", "1", "ArrowLeft", "2"):
+    # x would cut the cell, 5 make a heading of it, dd delete it, an arrow upwards leave it: nothing of that happens.
+    for key in ("ArrowRight", "3", "9", "x", "5", "d", "d", "ArrowUp", "1", "ArrowLeft", "2"):
         page.keyboard.press(key)
         page.wait_for_timeout(200)
     caption = root.locator("figcaption")
@@ -158,6 +170,11 @@ def test_twenty_pairs_are_rated_by_key_tab_and_mouse(page: Page) -> None:
     buttons.first.scroll_into_view_if_needed()
     page.wait_for_function("() => document.querySelector('.rlbase-rater [data-lm-suppress-shortcuts]')")
     first_pair = root.locator(".rlbase-cards").inner_text()
+    root.locator(".rlbase-cards").click()  # at a review, not at a button: the keys are heard all the same
+    for key in ("1", "3"):
+        page.keyboard.press(key)
+        page.wait_for_timeout(300)
+    assert root.locator(".rlbase-cards").inner_text() == first_pair and root.count() == 1
     assert len(first_pair.split()) > 24 and not picture.is_visible()
     buttons.first.focus()
     for i in range(20):
