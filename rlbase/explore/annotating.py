@@ -11,6 +11,7 @@ from torch import Tensor
 from rlbase.data.shelf import FEATURES, Shelf, shelf
 from rlbase.evaluate import outcome
 from rlbase.exact import kl_optimum
+from rlbase.explore.layout import roomy
 from rlbase.explore.live import Explorable, explore, slider, toggle
 from rlbase.explore.scene import Line, Mark, Panel, Points, Scene
 from rlbase.feedback import Annotator, Questions, ask
@@ -60,7 +61,8 @@ def weights_panel(weight: Tensor, error: Tensor, title: str, label: str, *, weig
         marks.append(Line([i, i], [w - h, w + h], "policy", "" if i else "95 % interval", width=4))
     marks.append(Points([0, 1, 2, 3], found, "policy", label, size=5))
     marks.append(Line([-0.5, 3.5], [0, 0], "reference", width=1))
-    return Panel(marks, title, "", "log-odds", (-0.5, 3.5), (-4, 6), categories=WHAT, weight=weigh)
+    limits = roomy(-4, 6, [w + side * h for w, h in zip(found, half, strict=True) for side in (-1, 1)])
+    return Panel(marks, title, "", "log-odds", (-0.5, 3.5), limits, categories=WHAT, weight=weigh)
 
 
 def places_panel(reviews: Shelf, policy: Tensor, label: str, cloud: Tensor | None = None) -> Panel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 from rlbase.exact import kl_optimum
@@ -54,13 +55,14 @@ def bias_scene(trial: Trial, caption: str) -> Scene:
         error, accuracy, regret = trial.arms[name].outcome
         costs.append(Bars([error, 1 - accuracy, regret], color, name))
     panels = [
-        Panel(curves, "Reward learned", "length of the answer", "reward, mean 0", (-1, 1), (-5, 4)),
+        Panel(curves, "Reward learned", "length; dashed: by the house", "reward, mean 0", (-1, 1), (-5, 5)),
         Panel(
             costs,
             "What it costs",
             y_label="nats, share, nats",
-            y_range=(0, 1.8),
+            y_range=(0, 2.4),
             categories=("error", "wrong pairs", "regret"),
+            weight=1.2,
         ),
         Panel(
             who,
@@ -68,10 +70,10 @@ def bias_scene(trial: Trial, caption: str) -> Scene:
             y_label="probability",
             y_range=(0, 1.08),
             categories=list(PARTS),
-            weight=1.3,
+            weight=1.5,
         ),
     ]
-    return Scene(panels, caption, width=1100, height=340)
+    return Scene(panels, caption, width=1180, height=340)
 
 
 def _regret(trial: Trial) -> str:
@@ -82,8 +84,13 @@ def _regret(trial: Trial) -> str:
 def selection_scene(strength: float = 2.0, cut: bool = False, seed: int = 0) -> Scene:
     """Whom one shows: short answers more often than long ones, or those alone."""
     trial = experiments["selection"](strength, int(seed), longest=0.0 if cut else 1.0)
-    short = f"Short answers are shown {2.718281828 ** (2 * strength):,.0f} times as often as long ones"
-    caption = f"{short}{', and none above 0 at all' if cut else ''}. Regret: {_regret(trial)}. "
+    times, last = (
+        math.exp(strength if cut else 2 * strength),
+        "the middle, and longer ones never" if cut else "the longest",
+    )
+    caption = (
+        f"The shortest answers are shown {times:,.0f} times as often as {last}. Regret: {_regret(trial)}. "
+    )
     left = trial.facts["effective"]
     return bias_scene(trial, f"{caption}The weights leave the worth of {left:.0%} of the labels.")
 
@@ -103,7 +110,7 @@ def confirmation_scene(strength: float = 1.5, seed: int = 0) -> Scene:
     trial = experiments["confirmation"](strength, int(seed))
     found, error = trial.facts["belief"], trial.facts["error"]
     caption = (
-        f"Gold likes the house by -0.40; raters who see names make {trial.facts['house']:+.2f} of it. "
+        f"The house is worth -0.40 by gold, {trial.facts['house']:+.2f} to raters who see names. "
         f"Names drawn at random: the belief is found as {found:.2f} ± {2 * error:.2f}, and taken out. "
         f"Regret: {_regret(trial)}."
     )

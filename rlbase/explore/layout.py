@@ -8,7 +8,7 @@ page's theme.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rlbase.explore.geometry import (
     Axes,
@@ -249,6 +249,18 @@ def _x_range(panel: Panel) -> tuple[float, float]:
     if high > low:
         return low, high
     return (low / 2, high * 2) if panel.x_log else (low - 0.5, high + 0.5)
+
+
+def roomy(low: float, high: float, values: Iterable[float]) -> tuple[float, float]:
+    """Limits of an axis under a control: doubled until all ``values`` have room: it seldom jumps, and hides none.
+
+    >>> roomy(-4.0, 6.0, [5.0, -7.0]), roomy(0.0, 1.5, [0.2])
+    ((-8.0, 12.0), (0.0, 1.5))
+    """
+    seen = [value for value in values if math.isfinite(value)]
+    while any(value > high or (low < 0 and value < low) for value in seen):
+        low, high = 2 * low, 2 * high
+    return low, high
 
 
 def _y_range(panel: Panel) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rlbase.evaluate import Calibration, Outcome, calibration_curve, outcome
 from rlbase.exact import majority_accuracy
+from rlbase.explore.layout import roomy
 from rlbase.explore.live import Explorable, choice, explore, int_slider, slider
 from rlbase.explore.scene import Bars, Line, Panel, Points, Scene, number
 from rlbase.feedback import (
@@ -64,11 +65,11 @@ def learned(difference: Tensor, prob: Tensor) -> Outcome:
 
 
 def regrets(found: dict[str, float], top: float = 1.5, weight: float = 1.0) -> Panel:
-    """A panel of what the policy loses, way by way."""
+    """A panel of what the policy loses, way by way; the axis doubles where ``top`` is not enough."""
     bars = Bars(list(found.values()), "wrong")
     names = list(found)
     return Panel(
-        [bars], "What the policy loses", "", "regret", y_range=(0, top), categories=names, weight=weight
+        [bars], "What the policy loses", "", "regret", None, roomy(0, top, bars.heights), False, names, weight
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from rlbase.envs.hackable import hackable
 from rlbase.evaluate import Gap, Outcome, proxy_gold_gap
 from rlbase.exact import kl_optimum, mixing_weight
+from rlbase.explore.layout import roomy
 from rlbase.explore.live import Explorable, choice, explore, int_slider, slider
 from rlbase.explore.remedies import FEATURES, compared, cost, regrets
 from rlbase.explore.scene import Line, Panel, Points, Scene
@@ -70,6 +71,7 @@ def group_scene(share: float = 0.9, target: float = 0.5, n: int = 2000) -> Scene
     for x, fit, color in ((0.5, found.came, "wrong"), (1.5, found.weighed, "policy")):
         at, error = fit.weight[1].item(), 2 * fit.error[1].item()
         marks += [Line([x, x], [at - error, at + error], color), Points([x], [at], color, size=6)]
+    ends = [y for mark in marks for y in mark.y]
     names = ("as it came", "weighed")
     lost = regrets({name: each.regret for name, each in zip(names, found.cost, strict=True)})
     came, weighed = (fit.weight[1].item() for fit in (found.came, found.weighed))
@@ -78,7 +80,13 @@ def group_scene(share: float = 0.9, target: float = 0.5, n: int = 2000) -> Scene
         f"{found.effective:.0f}. Wit weighs {came:.2f} as it came, {weighed:.2f} weighed; {truth:.2f} is right."
     )
     panel = Panel(
-        marks, "What wit is worth, ± 2 standard errors", "", "weight", (0, 2), (-1.5, 2), categories=names
+        marks,
+        "What wit is worth, ± 2 standard errors",
+        "",
+        "weight",
+        (0, 2),
+        roomy(-1.5, 2, ends),
+        categories=names,
     )
     return Scene([panel, lost], caption, width=880, height=330)
 
@@ -143,7 +151,7 @@ def mix_scene(human: int = 100, cheap: int = 2000, length: float = 0.3, trust: f
     told = f"{best:.3f} by the formula, {found:.3f} seen"
     caption = f"Best weight on the human labels: {told}. Pooling gives {pooled:.3f}."
     panel = Panel(
-        marks, "Squared error of the mixture", "weight on human labels", "mean square", (0, 1), (0, 0.4)
+        marks, "Squared error of the mixture", "weight on human labels", "mean square", (0, 1), (0, 0.5)
     )
     return Scene([panel, regrets(lost, 0.4)], caption, width=900, height=340)
 
@@ -217,7 +225,7 @@ def watch_scene(exam: str = EXAMS[0], n: int = 100, hack: float = 0.8, seed: int
         Line([1, 12], [needed] * 2, "wrong", "alarm", dashed=True),
     ]
     panels = [
-        Panel(marks, "Gained since the start", "look", "reward", (1, 12), (-4, 6)),
+        Panel(marks, "Gained since the start", "look", "reward", (1, 12), (-6, 8)),
         Panel(test, "How unlikely by luck", "look", "-log10 of p", (1, 12), (0, 8.2)),
     ]
     told = (

@@ -205,7 +205,10 @@ def test_every_end_of_every_control_draws(name: str) -> None:
 
 def test_captions_say_what_was_found() -> None:
     assert "55 times as often" in bias_scenes.selection_scene(2.0).caption
-    assert "none above 0 at all" in bias_scenes.selection_scene(2.0, True).caption
+    assert (
+        "7 times as often as the middle, and longer ones never"
+        in bias_scenes.selection_scene(2.0, True).caption
+    )
     trial = confirmation(1.5)
     assert f"{trial.facts['belief']:.2f} ±" in bias_scenes.confirmation_scene(1.5).caption
     assert "right in 95%, 85%, 70%, 60%, 50%, 20%" in bias_scenes.disagreement_scene(1.0).caption
