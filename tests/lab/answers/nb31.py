@@ -135,6 +135,7 @@ WRONG = {
         ),
         ("accuracy itself", lambda q, y, a: (q.logit() + (2 * y - 1).nan_to_num(0) @ a).sigmoid()),
         ("accuracy - 1/2", lambda q, y, a: (q.logit() + (2 * y - 1).nan_to_num(0) @ (a - 0.5)).sigmoid()),
+        ("accuracy - 1/2", lambda q, y, a: (q.logit() + (2 * y - 1).nan_to_num(0) @ (2 * a - 1)).sigmoid()),
         ("log a", lambda q, y, a: (q.logit() + (2 * y - 1).nan_to_num(0) @ a.log()).sigmoid()),
         ("turn them into a probability", lambda q, y, a: posterior(q, y, a).logit()),
         ("probability of the second", lambda q, y, a: 1 - posterior(q, y, a)),

@@ -206,6 +206,7 @@ WRONG = {
             lambda a, c, b: min((mix_at(k / 1000, a, c, b) for k in range(1001)), key=lambda m: m[1]),
         ),
         ("grid of weights", lambda a, c, b: mix_at(round(mix(a, c, b)[0], 2), a, c, b)),
+        ("weights are squared", lambda a, c, b: (w := mix(a, c, b)[0], w * a + (1 - w) * c)),
         ("lacks the second", lambda a, c, b: (mix(a, c, b)[0], mix(a, c, b)[0] ** 2 * a)),
         ("without a bias", lambda a, c, b: (mix(a, c, b)[0], 1 / (1 / a + 1 / c))),
         ("root", lambda a, c, b: (mix(a, c, b)[0], mix(a, c, b)[1] ** 0.5)),
