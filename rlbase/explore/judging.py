@@ -98,10 +98,11 @@ def judging_scene(position: float = 2.0, asked: str = ASKED[0], first: str = LOT
     scores = [Bars(GOLD, "truth", "gold"), Bars(found.reward - found.reward.mean(), "reward", "learned")]
     policy, best = (kl_optimum(REF, r, beta=BETA) for r in (found.reward, GOLD))
     laws = [Bars(best, "truth", "the best"), Bars(policy, "policy", "trained by the judge")]
+    most = max(2.5, 1.1 * max(abs(score) for score in scores[1].heights))
     panels = [
         Panel(curves, "What a label says", "gap, log-odds", "P(first is better)", (-3, 3), (0, 1)),
-        Panel(scores, "Reward, mean 0", "", "log-odds", y_range=(-2.5, 2.5), categories=NAMES, weight=1.3),
-        Panel(laws, "Policy", "", "probability", y_range=(0, 0.6), categories=NAMES, weight=1.3),
+        Panel(scores, "Reward, mean 0", "", "log-odds", y_range=(-most, most), categories=NAMES, weight=1.3),
+        Panel(laws, "Policy", "", "probability", y_range=(0, 1), categories=NAMES, weight=1.3),
     ]
     close = right(position, asked)
     new = policy[NEW].sum().item()

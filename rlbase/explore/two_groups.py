@@ -128,7 +128,7 @@ def served_scene(share: float = 0.7, conflict: float = 1.0, remedy: str = REMEDI
     )
     panels = [
         Panel(laws, "Policies", "answer", "probability", y_range=(0, 1.08), categories=NAMES, weight=1.5),
-        Panel([*lines, *dots], *names, (0, 1), (0, 4)),
+        Panel([*lines, *dots], *names, (0, 1), (0, 5)),
     ]
     lost = " and ".join(number(x) for x in found.regret.tolist())
     weights = "; ".join(f"quality {number(q)}, detail {number(d)}" for q, d in found.weight.tolist())

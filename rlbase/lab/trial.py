@@ -145,11 +145,15 @@ def _raised(error: BaseException, case: Case) -> str:
         return f"Your function must take {error}, in this order or by these names."
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
     line = f" at `{frames[0].line}`" if frames and frames[0].line else ""
-    shapes = ", ".join(f"{k} {list(v.shape)}" for k, v in case.args.items() if isinstance(v, Tensor))
+    shown = [(k, v) for k, v in case.args.items() if isinstance(v, (Tensor, int, float))]
+    given = ", ".join(f"{k} {list(v.shape) if isinstance(v, Tensor) else v}" for k, v in shown)
     said = str(error).strip().split("\n")[0]
     if said.startswith("Boolean value of Tensor"):
         said += "; choose with torch.where, entry by entry."
-    return f"Your function raised {type(error).__name__}{line}: {said}\n  ({case.label}: {shapes})"
+    if "dtype" in said and "Double" in said:
+        name = next((k for k, v in case.args.items() if isinstance(v, Tensor)), "x")
+        said += f"; build your own tensors with dtype={name}.dtype."
+    return f"Your function raised {type(error).__name__}{line}: {said}\n  ({case.label}: {given})"
 
 
 class _WrongSignature(Exception):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -56,6 +57,27 @@ split_chance = Exercise(
         ("The normal approximation: near, but the task asks for the exact sum.",
          lambda c, r: math.erfc(abs(c - r) / math.sqrt(2 * (c + r)))),
         ("That is how often the word was chosen, not how surprising it is.", lambda c, r: c / (c + r)),
+        ("That is the share of the smaller side, not how surprising it is.", lambda c, r: min(c, r) / (c + r)),
+        ("One side only, and always the chosen one: both sides count, so take the smaller count and double.",
+         lambda c, r: _at_most(r, c + r)),
+        ("One side only, and always the rejected one: both sides count, so take the smaller count and double.",
+         lambda c, r: _at_most(c, c + r)),
+        ("You began at the rejected side, whichever is smaller: it is the smaller count that lies in the tail.",
+         lambda c, r: min(1.0, 2 * _at_most(r, c + r))),
+        ("You added up everything below the *larger* count: the tail ends at the smaller one.",
+         lambda c, r: _at_most(max(c, r), c + r)),
+        ("You added up everything below the *larger* count: the tail ends at the smaller one.",
+         lambda c, r: min(1.0, 2 * _at_most(max(c, r), c + r))),
+        ("These are numbers of ways, not chances: divide by 2 ** n.",
+         lambda c, r: 2.0 * 2 ** (c + r) * _at_most(min(c, r), c + r)),
+        ("Half of the split itself is left out (a mid-p value): at least as uneven has all of it.",
+         lambda c, r: _at_most(min(c, r), c + r) + _at_most(min(c, r) - 1, c + r)),
+        ("The normal approximation: near, but the task asks for the exact sum.",
+         lambda c, r: math.erfc(max(abs(c - r) - 1, 0) / math.sqrt(2 * (c + r)))),
+        ("That is how many standard deviations the split is off: asked is its chance.",
+         lambda c, r: (c - r) / math.sqrt(c + r)),
+        ("That is the chance that *all* pairs fall on one side.", lambda c, r: 2.0 / 2 ** (c + r)),
+        ("That is a verdict at .05: asked is the chance itself.", lambda c, r: float(_chance(c, r) < 0.05)),
     ),
 )
 
@@ -74,9 +96,23 @@ def _hochberg(p: Tensor, q: float) -> Tensor:
     return _kept(p, q * _ranks(p) / len(p))
 
 
-def _stops(p: Tensor, q: float) -> Tensor:
-    low = p.sort().values <= q * torch.arange(1, len(p) + 1) / len(p)
+def _line(n: int) -> Tensor:
+    return torch.arange(1, n + 1) / n
+
+
+def _stops(p: Tensor, q: float, line: Callable[[int], Tensor] = _line) -> Tensor:
+    low = p.sort().values <= q * line(len(p))
     return (_ranks(p) <= low.double().cumprod(0).sum()).double()
+
+
+def _without_last(p: Tensor, q: float) -> Tensor:
+    found = _hochberg(p, q)
+    return torch.where(p == (p * found).max(), 0.0, found)
+
+
+def _adjusted(p: Tensor, q: float) -> Tensor:
+    raised = p.sort().values * len(p) / torch.arange(1, len(p) + 1)
+    return raised.flip(0).cummin(0).values.flip(0)[_ranks(p) - 1]
 
 
 def _many(label: str, rate: float, *chances: float) -> Case:
@@ -99,8 +135,9 @@ false_discoveries = Exercise(
         _many("one is above its line and still counts", 0.05, 0.9, 0.039, 0.001, 0.0295, 0.028),
         _many("six words, unsorted", 0.05, 0.3, 0.012, 0.04, 0.0005, 0.7, 0.02),
         _many("a rate of one fifth", 0.2, 0.5, 0.15, 0.01, 0.11, 0.95, 0.3, 0.05),
-        _many("nothing", 0.05, 0.2, 0.6, 0.045),
+        _many("no discovery", 0.05, 0.2, 0.6, 0.045),
         _many("all of them", 0.05, 0.046, 0.01, 0.03),
+        _many("four of six", 0.05, 0.02, 0.9, 0.011, 0.001, 0.3, 0.009),
     ),
     mistakes=(
         ("No correction: among 60 words without a meaning, three are below .05.",
@@ -121,6 +158,21 @@ false_discoveries = Exercise(
          lambda p, q: _kept(p, q * _ranks(p).double())),
         ("These are chances multiplied by N / rank: compare them with the rate, from the last one down.",
          lambda p, q: p * len(p) / _ranks(p)),
+        ("These are adjusted chances: compare them with the rate.", _adjusted),
+        ("The line is compared with the chances as they came: sort them first.",
+         lambda p, q: (p <= q * torch.arange(1, len(p) + 1) / len(p)).double()),
+        ("argsort says which chance comes first, and not which rank each one has: that is argsort of the argsort.",
+         lambda p, q: _kept(p, q * (p.argsort() + 1) / len(p))),
+        ("The last one at or below its line is missing: it is a discovery, too.", _without_last),
+        ("The answer is in sorted order: put it back in the order you were given.",
+         lambda p, q: ((s := p.sort().values) <= q * _ranks(s) / len(s)).double()),
+        ("That is Holm's procedure, rate / (N + 1 - rank) down to the first failure: it guards against a *single* "
+         "false word. The line here is rate times rank / N.",
+         lambda p, q: _stops(p, q, lambda n: 1 / torch.arange(n, 0, -1))),
+        ("That is Hochberg's line, rate / (N + 1 - rank): it guards against a *single* false word. The line here is "
+         "rate times rank / N.", lambda p, q: _kept(p, q / (len(p) + 1 - _ranks(p)))),
+        ("That is Benjamini and Yekutieli's line, for any dependence: leave out the sum of 1 / i.",
+         lambda p, q: _hochberg(p, q / sum(1 / i for i in range(1, len(p) + 1)))),
     ),
 )
 
@@ -148,8 +200,8 @@ twice_as_long = Exercise(
     mistakes=(
         ("That is the gap for `times` the length: divide by the number of doublings, log2(times).",
          lambda s, t: _doubling(s, 2)),
-        ("The natural logarithm of `times` counts factors of e, not doublings: log2.",
-         lambda s, t: _doubling(s, 2) / math.log(t)),
+        ("One kind of logarithm for both: odds take the natural one, which sigma undoes, and doublings are counted by "
+         "log2.", lambda s, t: _doubling(s, 2) / math.log(t)),
         ("Divide by the number of doublings, log2(times), not by `times`.", lambda s, t: _doubling(s, 2) / t),
         ("Divide: four times the length is *two* doublings, so one is worth half.",
          lambda s, t: _doubling(s, 2) * math.log2(t)),
@@ -161,6 +213,21 @@ twice_as_long = Exercise(
         ("Log-odds to base 10: sigma takes natural ones.", lambda s, t: _doubling(s, t) / math.log(10)),
         ("Turned around: this is for half the length.", lambda s, t: -_doubling(s, t)),
         ("That is a probability: leave it in log-odds.", lambda s, t: 1 / (1 + math.exp(-_doubling(s, t)))),
+        ("The size alone: below one half w is negative, length is then disliked.", lambda s, t: abs(_doubling(s, t))),
+        ("`times` - 1 is not the number of doublings: log2(times).", lambda s, t: _doubling(s, 2) / (t - 1)),
+        ("The audit adds 1 to a number of *words*; here the ratio is given: log2(times).",
+         lambda s, t: _doubling(s, 2) / math.log2(t + 1)),
+        ("Upside down: log-odds stand above the bar, doublings below it.", lambda s, t: 1 / _doubling(s, t)),
+        ("The quotient of the two logarithms is not the logarithm of the quotient: log(share) - log(1 - share).",
+         lambda s, t: math.log(s) / math.log(1 - s) / math.log2(t)),
+        ("A share above one half is no log-odds: log(share / (1 - share)).", lambda s, t: (2 * s - 1) / math.log2(t)),
+        ("sigma turns log-odds into a share; here its inverse is needed, log(share / (1 - share)).",
+         lambda s, t: 1 / (1 + math.exp(-s)) / math.log2(t)),
+        ("You took the ratio of lengths off the odds: w *multiplies* the number of doublings, so divide by it.",
+         lambda s, t: _doubling(s, 2) - math.log(t)),
+        ("You took the doublings off: w *multiplies* their number, so divide by it.",
+         lambda s, t: _doubling(s, 2) - math.log2(t)),
+        ("Doublings are counted by log2, not by log10.", lambda s, t: _doubling(s, 2) / math.log10(t)),
     ),
 )
 

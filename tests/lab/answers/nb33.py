@@ -22,6 +22,10 @@ def mixed_loop(rewards, share):
     return found
 
 
+def mixed_tanh(rewards, share):
+    return (1 + torch.tensordot(share, (gaps_of(rewards) / 2).tanh(), 1)) / 2
+
+
 def sigma(x):
     return 1 / (1 + math.exp(-x))
 
@@ -68,7 +72,7 @@ def leftover_fit(preference):
 
 RIGHT = {
     "predict-one-gap": ["b", "B"],
-    "mixed-share": [mixed, mixed_loop],
+    "mixed-share": [mixed, mixed_loop, mixed_tanh],
     "deciding-share": [deciding, deciding_tanh],
     "break-even": [even, even_bisected],
     "predict-circle": ["c", " C"],
@@ -93,6 +97,16 @@ WRONG = {
         ("strengths", lambda r, a: (e := a @ r.exp())[:, None] / (e[:, None] + e)),
         ("largest group decides", lambda r, a: gaps_of(r)[a.argmax()].sigmoid()),
         ("Wrong shape", lambda r, a: gaps_of(r).sigmoid()),
+        ("Only the first group", lambda r, a: gaps_of(r[:1])[0].sigmoid()),
+        ("Only the last group", lambda r, a: gaps_of(r)[-1].sigmoid()),
+        ("already weighed", lambda r, a: (a[:, None, None] * gaps_of(r).sigmoid()).mean(0)),
+        ("no softmax", lambda r, a: mixed(r, torch.softmax(a, 0))),
+        ("log-odds: how *often*", lambda r, a: torch.logit(mixed(r, a))),
+        ("has the majority", lambda r, a: mixed(r, a).gt(0.5).double()),
+        ("lie in one heap", lambda r, a: (gaps_of(r).sigmoid() ** a[:, None, None]).prod(0)),
+        ("best of all n", lambda r, a: (s := a @ r.softmax(-1))[:, None] / (s + s[:, None])),
+        ("below the diagonal", lambda r, a: torch.triu(mixed(r, a))),
+        ("diagonal is missing", lambda r, a: mixed(r, a) * (1 - torch.eye(r.shape[1]))),
     ],
     "deciding-share": [
         ("equally strongly", lambda x, y: 0.5),
@@ -102,6 +116,14 @@ WRONG = {
         ("A minus is lost", lambda x, y: (0.5 - sigma(y)) / (sigma(x) + sigma(y))),
         ("divide by what one share", lambda x, y: 0.5 - sigma(y)),
         ("label as much", lambda x, y: 0.5 * sigma(x) + 0.5 * sigma(y)),
+        ("second one has 1 - a", lambda x, y: 1 / (2 * (sigma(x) + sigma(y)))),
+        ("missing above the bar", lambda x, y: sigma(y) / (sigma(y) - sigma(x))),
+        ("make a share of it", lambda x, y: (1 - 2 * sigma(y)) / (2 * sigma(x) - 1)),
+        ("outside of sigma", lambda x, y: 1 - sigma(x + y)),
+        ("outside of sigma", lambda x, y: 1 - sigma((x + y) / 2)),
+        ("gaps are compared", lambda x, y: x / abs(y)),
+        ("gaps are compared", lambda x, y: x / (x + abs(y))),
+        ("shared out", lambda x, y: sigma(y) / (sigma(x) + sigma(y))),
     ],
     "break-even": [
         ("served *right*", lambda one, own, other: (one - other) / (own - other)),
@@ -111,6 +133,12 @@ WRONG = {
         ("One half", lambda one, own, other: 0.5),
         ("Upside down", lambda one, own, other: (own - other) / (own - one)),
         ("sign is flipped", lambda one, own, other: (one - own) / (own - other)),
+        ("A minus is lost", lambda one, own, other: (own - one) / (own + other)),
+        ("Brackets are missing", lambda one, own, other: (own - one) / own - other),
+        ("divided by `one`", lambda one, own, other: own / one - 1),
+        ("ratio of two values", lambda one, own, other: one / own),
+        ("for each one who is served wrong", lambda one, own, other: (one - other) / (own - one)),
+        ("worth 0", lambda one, own, other: own / (own - other)),
     ],
     "predict-circle": [
         ("nearly undecided", "a"),
@@ -132,5 +160,16 @@ WRONG = {
         ("log-odds first", lambda p: p - p.mean(1)[:, None] + p.mean(1)),
         ("remainder in log-odds", lambda p: p - ((s := odds(p).mean(1))[:, None] - s).sigmoid()),
         ("sign is flipped", lambda p: -leftover(p)),
+        ("log-odds first", lambda p: p - 0.5 - (s := (p - 0.5).mean(1))[:, None] + s),
+        ("of the mean share", lambda p: odds(p) - (s := odds(p.mean(1)))[:, None] + s),
+        ("the column's score only", lambda p: odds(p) - odds(p).mean(0, keepdim=True)),
+        ("took off both", lambda p: odds(p) - (s := odds(p).mean(1))[:, None] - s),
+        ("along the columns", lambda p: odds(p) - (s := odds(p).mean(1)) - s),
+        ("is halved", lambda p: odds(p) - ((s := odds(p).mean(1))[:, None] - s) / 2),
+        ("remainder in log-odds", lambda p: leftover(p).sigmoid()),
+        ("These are sizes", lambda p: leftover(p).square().sqrt()),
+        ("base 2", lambda p: (b := odds(p).double() / math.log(2)) - b.mean(1)[:, None] + b.mean(1)),
+        ("below the diagonal", lambda p: torch.triu(leftover(p))),
+        ("These are the scores", lambda p: odds(p).mean(1)),
     ],
 }
