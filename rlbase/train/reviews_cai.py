@@ -124,7 +124,9 @@ def revised(
     def last(prompt: str, text: str) -> str:
         if not is_unsafe(prompt):
             return text
-        return " " + drafts(text, constitution, generator, revisions=revisions, recall=recall)[-1].reply
+        found = drafts(text, constitution, generator, revisions=revisions, recall=recall)
+        reply = found[-1].reply.strip()
+        return f" {reply}" if reply else ""  # one blank before a response, revised or not; some say nothing
 
     return [Demonstration(p, last(p, text)) for p, text in zip(found.prompts, found.texts, strict=True)]
 

@@ -81,7 +81,10 @@ def test_only_red_team_answers_are_revised(answers: Drawn) -> None:
         else:
             assert after.response == before
     untouched = revised(answers, generator=seeded(), revisions=0)
-    assert [d.response.split() for d in untouched] == [text.split() for text in answers.texts]
+    assert [d.response for d in untouched] == [" " + text.strip() if text else "" for text in answers.texts]
+    once = [d.response for d in revised(answers, generator=seeded(), revisions=1)]
+    assert "" in once  # the model says nothing at all now and then
+    assert all(text == " " + text.strip() for text in once if text)
 
 
 def test_labels_belong_to_the_pair_that_was_drawn() -> None:
