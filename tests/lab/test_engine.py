@@ -63,6 +63,8 @@ def leaves(rewards: torch.Tensor, gamma: float) -> None:
         (lambda rewards, gamma, lam: rewards, "must take (rewards, gamma)"),
         (lambda rewards, gamma: rewards.missing, "raised AttributeError at `"),
         (leaves, "raised SystemExit"),
+        (lambda rewards, gamma: rewards if rewards > 1 else 0 * rewards, "choose with torch.where"),
+        (lambda rewards, gamma: torch.eye(len(rewards)).double() @ rewards, "with dtype=rewards.dtype"),
         (lambda rewards, gamma: "3, 4, 4", "Wrong type: expected a tensor"),
         (lambda rewards, gamma: {"returns": rewards}, "got dict"),
         (lambda rewards, gamma: rewards[:, None], "expected shape [3], got [3, 1]"),
