@@ -111,22 +111,17 @@ def gradient_step(
     Raises:
         FloatingPointError: the loss or its gradient is not finite; the parameters have not been touched.
     """
-    _forget(parameters)
+    optimizer.zero_grad()
     loss.backward()
     norm = nn.utils.clip_grad_norm_(parameters, max_norm)
     if (norm + loss.detach()).isfinite():  # one look for both: on a GPU each look waits for it
         optimizer.step()
-        _forget(parameters)  # the next forward, where memory is scarcest, need not carry them along
+        optimizer.zero_grad()  # the next forward, where memory is scarcest, need not carry them along
         return norm
     raise FloatingPointError(
         f"{where}: the loss ({loss.item()}) or its gradient is not finite; the policy is as it was before this step. "
         "Look at the rewards and log-probabilities, or lower the learning rate."
     )
-
-
-def _forget(parameters: list[nn.Parameter]) -> None:
-    for p in parameters:  # what an optimiser's zero_grad does, without its bookkeeping
-        p.grad = None
 
 
 def imitation_loss(policy: Policy, choices: Choices, rows: int | None, generator: torch.Generator) -> Tensor:

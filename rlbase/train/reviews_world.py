@@ -68,7 +68,7 @@ def drawn(
     """``n`` responses of ``policy`` to requests, ``group_size`` neighbours to the same one.
 
     Raises:
-        ValueError: ``n`` is below 1, or no multiple of ``group_size``.
+        ValueError: ``n`` is below 1 or no multiple of ``group_size``, or the group is larger than `AT_ONCE`.
 
     >>> from rlbase.policies import load_policy
     >>> found = drawn(load_policy("reviews-sft"), 4, generator=torch.Generator().manual_seed(0), group_size=2)
@@ -76,6 +76,11 @@ def drawn(
     (4, True, False)
     """
     whole("drawn", "n", n, 1)
+    whole("drawn", "group_size", group_size, 1)
+    if n % group_size or group_size > AT_ONCE:
+        raise ValueError(
+            f"drawn: n must be a multiple of group_size, which is at most {AT_ONCE}; got {n} and {group_size}."
+        )
     rows = min(n, AT_ONCE // group_size * group_size)
     world: Any = request_world(
         policy.tokenizer, scorer, prompts=prompts, batch_size=rows, group_size=group_size

@@ -128,3 +128,9 @@ def test_weights_of_the_two_rewards() -> None:
         weighed(None, None)
     with pytest.raises(ValueError, match="n must be at least 1"):
         compared_by(by_people, load_policy("reviews-sft"), 0, generator=seeded())
+
+
+@pytest.mark.parametrize(("n", "group"), [(721, 2), (5, 2), (1442, 721)])
+def test_groups_are_drawn_whole(n: int, group: int) -> None:
+    with pytest.raises(ValueError, match="drawn: n must be a multiple of group_size"):
+        drawn(load_policy("reviews-sft"), n, generator=seeded(), group_size=group)
